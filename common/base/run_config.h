@@ -1,0 +1,35 @@
+/* The options of a run, read by the learner (and by drivers such as `candor eval`); actors and reward workers get what they
+ * need from leases and read only the sections actor, reward, net and log. The table is run_options.def: one line an option. */
+#ifndef CANDOR_BASE_RUN_CONFIG_H
+#define CANDOR_BASE_RUN_CONFIG_H
+
+#include "common/base/config.h"
+
+enum loss_type { LOSS_DAPO, LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO };
+enum ratio_level { RATIO_TOKEN, RATIO_SEQUENCE };
+enum policy_term { POLICY_CLIP, POLICY_CISPO };
+enum advantage_scale { SCALE_GROUP, SCALE_BATCH, SCALE_NONE };
+enum determinism { DETERMINISM_AUTO, DETERMINISM_STRICT };
+enum lr_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
+
+
+/* Field names are section_key. */
+struct run_config {
+#define OPTION_INT_(section, key, scope, standard, least, most, unit, help) int64_t section##_##key;
+#define OPTION_REAL_(section, key, scope, standard, least, most, unit, help) double section##_##key;
+#define OPTION_BOOL_(section, key, scope, standard, help) bool section##_##key;
+#define OPTION_TEXT_(section, key, scope, standard, help) char section##_##key[CONFIG_TEXT_BYTES];
+#define OPTION_CHOICE_(section, key, scope, standard, choices, help) int64_t section##_##key;
+#include "common/base/run_options.def"
+};
+
+extern const struct option_table run_options;
+
+/* Defaults, then file (may be NULL), environment, and `count` assignments; then run_config_check. config = heap struct,
+ * free() it. */
+enum status run_config_load(const char *path, const char *const *assignments, size_t count, struct run_config **out_config);
+
+/* Checks between options (for example: the longest group must fit the micro-batch); STATUS_CONFIG naming the keys. */
+enum status run_config_check(const struct run_config *config);
+
+#endif
