@@ -1,0 +1,90 @@
+/* The hub: the state machine that turns offered work into leases and scored groups into filled slots (DESIGN sections 3, 4).
+ *
+ * It owns no socket and no clock: messages and time go in, messages and events come out through the sink. Whoever holds it (the
+ * learner, a driver such as eval) offers work and takes completed work; it knows nothing of training, lag or files. Who trains at
+ * which lag is decided by what is offered when: step k is offered as soon as the version it samples from is published.
+ *
+ * One thread. Invariants I1 to I8 of DESIGN section 3 are cited in hub.c and lease_table.c. */
+#ifndef CANDOR_HUB_HUB_H
+#define CANDOR_HUB_HUB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/status.h"
+#include "proto/messages.h"
+
+/* A connection of one incarnation; the server maps routing ids to it. */
+typedef uint64_t peer_id;
+
+/* One slot of offered work: everything of a lease but its number, attempt and deadline. Owned by the caller until the work is
+ * completed or withdrawn. */
+struct hub_work {
+    uint8_t stream;          /* enum work_stream */
+    uint32_t step;
+    uint32_t priority;       /* lower is offered first: training of version v, then evaluation of v, then v+1 */
+    struct digest weights;   /* leases are granted only to actors that hold or can fetch it: it must be published */
+    uint32_t version;
+    uint32_t slot_count;
+    const struct message_lease *slots; /* [slot_count] templates */
+};
+
+struct hub_events {
+    void *context;
+    void (*send)(void *context, peer_id peer, const struct message *message);
+    /* A slot was filled. scored is borrowed for the call: copy or re-encode it. */
+    void (*filled)(void *context, const struct message_scored *scored);
+    /* Every slot of offered work is filled; the work is forgotten afterwards. */
+    void (*completed)(void *context, uint8_t stream, uint32_t step);
+    /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal: the run
+     * cannot go on (I8). */
+    void (*alarm)(void *context, bool fatal, const char *name, const char *text);
+};
+
+struct hub_settings {
+    uint64_t run_id, incarnation, seed;
+    const char *run;
+    struct digest config;
+    struct fingerprint fingerprint; /* the learner's: the class */
+    bool strict;                    /* refuse other classes */
+    bool skip_stuck;
+    uint32_t heartbeat_ms, lease_ms;
+    const char *weights_endpoint;
+    int32_t valid_vocab, positions_max;
+    const struct model_file *files;
+    uint32_t file_count;
+};
+
+struct hub;
+
+enum status hub_create(const struct hub_settings *settings, const struct hub_events *events, struct hub **out_hub);
+void hub_destroy(struct hub **hub);
+
+/* ---- what the holder does ---- */
+enum status hub_offer(struct hub *hub, const struct hub_work *work, int64_t now_ms);
+/* Tell actors of a version: how to get it. Kept for late joiners until retired. */
+enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms);
+void hub_retire(struct hub *hub, const struct digest *weights);
+/* The learner's own canary of a version; actors of the class must agree (DESIGN section 5.3). */
+void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary);
+/* No new leases; peers are told bye when now or at most drain_ms later nothing is out. */
+void hub_drain(struct hub *hub, int64_t now_ms, const char *reason);
+
+/* ---- what comes in ---- */
+void hub_message(struct hub *hub, peer_id peer, const struct message *message, int64_t now_ms);
+void hub_malformed(struct hub *hub, peer_id peer, const char *reason); /* counted (I5) */
+void hub_disconnected(struct hub *hub, peer_id peer, int64_t now_ms);
+/* Call at least each heartbeat_ms: expiry, re-offer, liveness. */
+void hub_tick(struct hub *hub, int64_t now_ms);
+
+/* ---- queries ---- */
+/* Peers, leases, slots, queue depths, counters and what is awaited, as one JSON object (candor status, telemetry). */
+void hub_status_json(const struct hub *hub, int64_t now_ms, struct buf *out);
+/* One line: "waiting for an actor", "step 3: 12 of 64 groups, 3 actors". */
+void hub_status_line(const struct hub *hub, int64_t now_ms, struct buf *out);
+bool hub_idle(const struct hub *hub);
+/* Asserts the invariants; for tests and the simulator. */
+void hub_check(const struct hub *hub);
+
+#endif
