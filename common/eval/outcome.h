@@ -1,0 +1,50 @@
+/* Outcomes: what a policy did on each question, the one thing that every metric is computed from, and its file.
+ *
+ * The file is JSONL. First line, the header: {"candor":"outcomes","kind":"eval"|"knowledge"|"base","version":V,
+ * "weights":"<hex>","samples":N,"seed":S,"prompt":"<system prompt>"}; then a line a question: {"id","set","class","split",
+ * "question","n","correct","process","abstain","wrong","malformed","answers":["first answers as text", ...]}. `answers` is
+ * optional and capped. Written atomically. */
+#ifndef CANDOR_EVAL_OUTCOME_H
+#define CANDOR_EVAL_OUTCOME_H
+
+#include <stdint.h>
+
+#include "common/base/hash.h"
+#include "common/base/status.h"
+#include "common/base/verdict.h"
+
+#define OUTCOME_ANSWERS_MAX 3 /* texts kept a question */
+
+struct outcome {
+    char *id, *set, *class_label, *split, *question; /* split: "train", "held_out" or "" */
+    uint32_t counts[VERDICT_COUNT];
+    uint32_t samples; /* sum of counts */
+    char *answers[OUTCOME_ANSWERS_MAX];
+    uint32_t answer_count;
+};
+
+struct outcome_file {
+    char *kind;
+    uint32_t version;
+    struct digest weights;
+    uint32_t samples;
+    uint64_t seed;
+    char *prompt;
+    struct outcome *outcomes;
+    uint32_t count;
+    uint32_t capacity;
+};
+
+enum status outcome_file_create(const char *kind, uint32_t samples, uint64_t seed, const char *prompt,
+                                struct outcome_file **out_file);
+void outcome_file_destroy(struct outcome_file **file);
+/* Adds a question; strings are copied. answers: texts of the first samples, NULL: none. */
+enum status outcome_add(struct outcome_file *file, const char *id, const char *set, const char *class_label,
+                        const char *split, const char *question, const uint32_t counts[VERDICT_COUNT],
+                        const char *const *answers, uint32_t answer_count);
+enum status outcome_file_write(const struct outcome_file *file, const char *path);
+enum status outcome_file_read(const char *path, struct outcome_file **out_file);
+/* By id; NULL when absent. O(log n) after a read or write (sorted index), else linear. */
+const struct outcome *outcome_find(const struct outcome_file *file, const char *id);
+
+#endif
