@@ -135,11 +135,13 @@ struct ops {
     void (*logprob_backward)(struct device *device, void *dlogits, const float *logits, const float *lse,
                              const float *dlp, const int32_t *targets, int32_t R, int32_t V, int32_t valid,
                              float inv_temperature);
-    /* Inverse CDF over fixed blocks with one uniform a row (0 < u < 1). top_k 0 and top_p 1: off (they serve `generate` only;
-     * lp is of the full softmax then too). ids, lp, u: device. lp has the bits of logprob_forward. inv_temperature 0: greedy,
-     * lowest id wins ties, lp at temperature 1. */
-    void (*sample)(struct device *device, int32_t *ids, float *lp, const float *logits, const float *uniforms, int32_t R,
-                   int32_t V, int32_t valid, float inv_temperature, int32_t top_k, float top_p);
+    /* Inverse CDF over fixed blocks with one uniform a draw (0 < u < 1). Draw i is made from row rows[i] of logits [.,V] (NULL:
+     * row i; rows may repeat, equal ones side by side cost one pass over the row). top_k 0 and top_p 1: off (they serve
+     * `generate` only; lp is of the full softmax then too). ids, lp, rows, uniforms [draws]: device. lp has the bits of
+     * logprob_forward. inv_temperature 0: greedy, lowest id wins ties, lp at temperature 1. */
+    void (*sample)(struct device *device, int32_t *ids, float *lp, const float *logits, const int32_t *rows,
+                   const float *uniforms, int32_t draws, int32_t V, int32_t valid, float inv_temperature, int32_t top_k,
+                   float top_p);
 
     /* ---- flat buffers ---- */
     /* AdamW on exact fp32 masters held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL and

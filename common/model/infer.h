@@ -49,9 +49,12 @@ struct sampling {
     int32_t top_k;     /* 0: off */
     float top_p;       /* 1: off */
 };
-/* One token for each wanted row of the last forward. host: uniforms [W] in, ids [W], lp [W] out. */
-enum status infer_sample(struct infer *infer, const struct sampling *sampling, const float *uniforms, int32_t count,
-                         int32_t *out_ids, float *out_lp);
+/* Draw count tokens from the logits of the last forward. Draw i is made from wanted row rows[i] (counted among the wanted rows)
+ * with uniforms[i]; rows NULL: draw i from row i. A row may be drawn from many times: the first tokens of a question's samples
+ * all come from its prompt's last row. host: rows, uniforms [count] in, ids, lp [count] out. STATUS_LIMIT above the larger of
+ * rows_max and sequences_max. */
+enum status infer_sample(struct infer *infer, const struct sampling *sampling, const int32_t *rows, const float *uniforms,
+                         int32_t count, int32_t *out_ids, float *out_lp);
 /* Download wanted row's logits [V] fp32 to host. */
 enum status infer_logits(struct infer *infer, int32_t row, float *out_logits);
 
