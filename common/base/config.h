@@ -2,7 +2,9 @@
  * environment and --set fill one struct (file < environment < --set).
  *
  * Precedence and names: key `sample.temperature` in the file is [sample] temperature = 1.0, in the environment
- * CANDOR_SAMPLE_TEMPERATURE, on the command line --set sample.temperature=1.0. Unknown keys, wrong types and values out of
+ * CANDOR_SAMPLE_TEMPERATURE, on the command line --set sample.temperature=1.0. In texts \n \t \s (a space) \\ \; \# and
+ * \xNN are escapes; in the file an indented line continues the text of the line before, joined by a space, or by nothing
+ * after a backslash at the end; ';' behind a space begins a comment. Unknown keys, wrong types and values out of
  * range are STATUS_CONFIG with "file:line: section.key = value: what would be right". Nothing is changed on failure. */
 #ifndef CANDOR_BASE_CONFIG_H
 #define CANDOR_BASE_CONFIG_H

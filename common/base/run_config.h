@@ -5,13 +5,13 @@
 
 #include "common/base/config.h"
 
+enum loss_preset { LOSS_PRESET_STABLE, LOSS_PRESET_TRL };
 enum loss_type { LOSS_DAPO, LOSS_GRPO, LOSS_BNPO, LOSS_DR_GRPO };
 enum ratio_level { RATIO_TOKEN, RATIO_SEQUENCE };
 enum policy_term { POLICY_CLIP, POLICY_CISPO };
 enum advantage_scale { SCALE_GROUP, SCALE_BATCH, SCALE_NONE };
 enum determinism { DETERMINISM_AUTO, DETERMINISM_STRICT };
 enum lr_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
-
 
 /* Field names are section_key. */
 struct run_config {
@@ -25,8 +25,8 @@ struct run_config {
 
 extern const struct option_table run_options;
 
-/* Defaults, then file (may be NULL), environment, and `count` assignments; then run_config_check. config = heap struct,
- * free() it. */
+/* Defaults, then file (may be NULL), environment, and `count` assignments; then run_config_check. With loss.preset = trl
+ * the defaults are TRL's first; what is said explicitly still wins. config = heap struct, free() it. */
 enum status run_config_load(const char *path, const char *const *assignments, size_t count, struct run_config **out_config);
 
 /* Checks between options (for example: the longest group must fit the micro-batch); STATUS_CONFIG naming the keys. */

@@ -1,0 +1,80 @@
+#include "common/base/run_config.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIELD(section, key) offsetof(struct run_config, section##_##key)
+
+static const struct option options[] = {
+#define OPTION_INT_(section, key, scope, standard, least, most, unit, help)                                            \
+    {#section, #key, OPTION_INT, SCOPE_##scope, FIELD(section, key), #standard, least, most, unit, NULL, help},
+#define OPTION_REAL_(section, key, scope, standard, least, most, unit, help)                                           \
+    {#section, #key, OPTION_REAL, SCOPE_##scope, FIELD(section, key), #standard, least, most, unit, NULL, help},
+#define OPTION_BOOL_(section, key, scope, standard, help)                                                              \
+    {#section, #key, OPTION_BOOL, SCOPE_##scope, FIELD(section, key), standard, 0, 0, "", NULL, help},
+#define OPTION_TEXT_(section, key, scope, standard, help)                                                              \
+    {#section, #key, OPTION_TEXT, SCOPE_##scope, FIELD(section, key), standard, 0, 0, "", NULL, help},
+#define OPTION_CHOICE_(section, key, scope, standard, choices, help)                                                   \
+    {#section, #key, OPTION_CHOICE, SCOPE_##scope, FIELD(section, key), standard, 0, 0, "", choices, help},
+#include "common/base/run_options.def"
+};
+
+const struct option_table run_options = {options, sizeof options / sizeof options[0], sizeof(struct run_config)};
+
+/* What loss.preset = trl changes in the defaults; what file, environment or --set say still wins.
+ * Source: GRPOConfig of trl 1.16.0 and TrainingArguments of transformers 5.24.0. */
+static const char *const trl_defaults[] = {
+    "loss.preset=trl", "loss.clip_high=0.2",    "loss.dual_clip=0",       "loss.kl=0",
+    "optim.warmup=0",  "loss.kl_input_clamp=0", "loss.kl_value_clamp=0",  "optim.schedule=linear",
+};
+
+static enum status apply(const char *path, const char *const *assignments, size_t count, struct run_config *config) {
+    if (path)
+        TRY(config_read_file(&run_options, config, path));
+    TRY(config_read_environment(&run_options, config));
+    for (size_t i = 0; i < count; i++)
+        TRY(config_set(&run_options, config, assignments[i]));
+    return STATUS_OK;
+}
+
+static enum status fill(const char *path, const char *const *assignments, size_t count, struct run_config *config) {
+    TRY(config_defaults(&run_options, config));
+    TRY(apply(path, assignments, count, config));
+    if (config->loss_preset == LOSS_PRESET_TRL) { /* known only now: once more over the preset's defaults */
+        TRY(config_defaults(&run_options, config));
+        for (size_t i = 0; i < sizeof trl_defaults / sizeof trl_defaults[0]; i++)
+            TRY(config_set(&run_options, config, trl_defaults[i]));
+        TRY(apply(path, assignments, count, config));
+    }
+    return run_config_check(config);
+}
+
+enum status run_config_load(const char *path, const char *const *assignments, size_t count,
+                            struct run_config **out_config) {
+    struct run_config *config = malloc(sizeof *config);
+    if (!config)
+        return fail(STATUS_NO_MEMORY, "configuration: no memory");
+    enum status status = fill(path, assignments, count, config);
+    if (status != STATUS_OK) {
+        free(config);
+        return status;
+    }
+    *out_config = config;
+    return STATUS_OK;
+}
+
+enum status run_config_check(const struct run_config *config) {
+    if (config->hub_heartbeat_ms * 3 > config->hub_lease_ms)
+        return fail(STATUS_CONFIG,
+                    "hub.lease_ms = %lld: leases would expire between heartbeats; right would be at least 3 times "
+                    "hub.heartbeat_ms (%lld)",
+                    (long long)config->hub_lease_ms, (long long)config->hub_heartbeat_ms);
+    if (strcmp(config->reward_rule, "anchored") == 0 && config->data_knowledge[0] == '\0')
+        return fail(STATUS_CONFIG, "reward.rule = anchored: needs data.knowledge, the base model's knowledge map; "
+                                   "`candor eval --knowledge` writes it");
+    if (config->eval_every > 0 && config->data_eval[0] == '\0')
+        return fail(STATUS_CONFIG, "eval.every = %lld: needs data.eval, the questions to evaluate",
+                    (long long)config->eval_every);
+    return STATUS_OK;
+}
