@@ -1,19 +1,22 @@
-/* Reward rules by name (DESIGN section 10): verdicts of a group's samples in, one reward a sample out. A rule is one small
- * file, rule_NAME.c, and one row of the table in rules.c. Pure functions; thread-safe.
+/* Reward rules by name (DESIGN section 10): verdicts of a group's samples in, one reward a sample out. A rule is one
+ * small file, rule_NAME.c, and one row of the table in rules.c. Pure functions; thread-safe.
  *
- *  rule               correct  process-correct  abstain                    wrong, malformed
- *  both               1        .5               1 if none is correct        0
- *  fact               1        .5               0                           0
- *  caution            0        0                1 if none is correct        0
+ *  rule               correct  process-correct  abstain                 wrong, malformed
+ *  both               1        .5               1 if none is correct     0
+ *  fact               1        .5               0                        0
+ *  caution            0        0                1 if none is correct     0
  *  fact-then-caution  as fact before switch_step, as caution from it on
- *  anchored           1        .5               1 if the question is not known  0
- *  ternary            1        -1               0                          -1
- *  threshold          1        -t/(1-t)         0                          -t/(1-t)
+ *  anchored           1        .5               1 if not known           0
+ *  ternary            1        -1               0                       -1
+ *  threshold          1        -t/(1-t)         0                       -t/(1-t)
  *
- * both, fact, caution: process-correct pays .5 only where some sample of the group is correct; where none is, it pays as
- * wrong (the study's rule). An unanswerable question needs no case of its own: none of its samples can be correct and its k
- * is 0, so both, caution and anchored pay 1 for abstaining; under ternary and threshold abstaining (0) beats any attempt
- * (< 0), and a group's advantages depend on the differences alone; under fact such a question has no signal. */
+ * both, fact: the pay for correct and process-correct needs one correct sample in the group; where there is none, both
+ * pays as caution and fact pays nothing (the study's rule). anchored pays it where the question is known: base_known_k
+ * >= anchor_k, or one correct sample in the group.
+ *
+ * An unanswerable question needs no case of its own. None of its samples can be correct and its k is 0, so both,
+ * caution and anchored pay 1 for abstaining; under ternary and threshold abstaining (0) beats any attempt (< 0), and a
+ * group's advantages depend on differences alone; under fact such a question has no signal. */
 #ifndef CANDOR_REWARD_RULES_H
 #define CANDOR_REWARD_RULES_H
 

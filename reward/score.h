@@ -1,8 +1,9 @@
-/* Score answers to one question: read the final answer out of the text, compare it with the gold aliases, give a verdict.
+/* Score answers to one question: read the final answer out of the text, compare it with the gold aliases, give a
+ * verdict.
  *
  * A gold_set is prepared once a question and never changes afterwards, so any number of threads may score against it.
- * Scoring allocates nothing, takes time linear in the text and at most SCORE_STACK_BYTES of stack, and has a verdict for
- * every input: text is data (I5), malformed UTF-8 included.
+ * Scoring allocates nothing, takes time linear in the text and at most SCORE_STACK_BYTES of stack, and has a verdict
+ * for every input: text is data (I5), malformed UTF-8 included.
  *
  * A question without aliases is unanswerable: the right answer is to abstain. ABSTAIN, WRONG and MALFORMED are then the
  * only verdicts; CORRECT and PROCESS_CORRECT cannot occur. */
@@ -15,8 +16,8 @@
 #include "common/base/status.h"
 #include "common/base/verdict.h"
 
-#define GOLD_ALIASES_MAX 4096      /* the longest list in TriviaQA has about 400 */
-#define GOLD_TEXT_BYTES_MAX 65536  /* the question, or one alias */
+#define GOLD_ALIASES_MAX 4096     /* the longest list in TriviaQA has about 400 */
+#define GOLD_TEXT_BYTES_MAX 65536 /* the question, or one alias */
 
 struct question_golds {
     const char *question;       /* NUL-terminated; "" when unknown */
@@ -41,8 +42,8 @@ struct score {
 void score_answer(const struct gold_set *set, const char *text, size_t text_bytes, bool truncated,
                   struct score *out_score);
 
-/* The text is itself the final answer, a word or a sentence (no reasoning, so never PROCESS_CORRECT or MALFORMED, save that
- * an empty text is MALFORMED). */
+/* The text is itself the final answer, a word or a sentence (no reasoning, so never PROCESS_CORRECT or MALFORMED, save
+ * that an empty text is MALFORMED). */
 void score_plain(const struct gold_set *set, const char *text, size_t text_bytes, struct score *out_score);
 
 #endif

@@ -3,8 +3,9 @@
 #include <string.h>
 
 static const char *const names[VERDICT_COUNT] = {
-    [VERDICT_CORRECT] = "correct", [VERDICT_PROCESS_CORRECT] = "process-correct", [VERDICT_ABSTAIN] = "abstain",
-    [VERDICT_WRONG] = "wrong",     [VERDICT_MALFORMED] = "malformed",
+    [VERDICT_CORRECT] = "correct",     [VERDICT_PROCESS_CORRECT] = "process-correct",
+    [VERDICT_ABSTAIN] = "abstain",     [VERDICT_WRONG] = "wrong",
+    [VERDICT_MALFORMED] = "malformed",
 };
 
 const char *verdict_name(enum verdict verdict) {

@@ -1,0 +1,8 @@
+#include "reward/rule_table.h"
+
+/* The second half of both: where some sample is right nothing pays, so such a group has no signal. */
+void rule_caution(const struct rule_context *context, const enum verdict *verdicts, size_t count, float *out_rewards) {
+    (void)context;
+    bool known = rule_any_correct(verdicts, count);
+    rule_pay_all(known ? &rule_pay_nothing : &rule_pay_unknown, verdicts, count, out_rewards);
+}
