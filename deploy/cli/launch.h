@@ -1,7 +1,8 @@
 /* Children of one machine: start, watch and end candor-learner, candor-actor and candor-reward beside this program.
  *
  * They speak over ipc sockets in a private directory of short path (ipc names have 107 bytes). Their logs go to
- * <logs>/<name>.log. A child dies with its parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated. */
+ * <logs>/<name>.log. A child dies with its parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated.
+ * One thread. */
 #ifndef CANDOR_DEPLOY_LAUNCH_H
 #define CANDOR_DEPLOY_LAUNCH_H
 
@@ -12,26 +13,31 @@
 #include "common/base/status.h"
 
 #define LAUNCH_CHILDREN_MAX 256
+#define LAUNCH_RESTARTS_MAX 5 /* in a row; a child that lived for a minute starts from zero again */
 
 struct launch;
 
-/* logs: directory for log files (made). The socket directory is made under $XDG_RUNTIME_DIR or /tmp and removed at the end. */
+/* logs: directory for log files (made). */
 enum status launch_create(const char *logs, struct launch **out_launch);
-/* Ends whatever still runs: SIGTERM, drain_ms, SIGKILL. */
+/* Ends whatever still runs: SIGTERM to all, then SIGKILL after drain_ms. Removes the socket directory. */
 void launch_destroy(struct launch **launch, int drain_ms);
 
-/* "ipc://<socket directory>/<name>" */
-const char *launch_endpoint(struct launch *launch, const char *name);
+/* "ipc://<socket directory>/<name>" into out[128]. */
+void launch_endpoint(const struct launch *launch, const char *name, char out[128]);
 
-/* Start <directory of this program>/<program> with these arguments (NULL-terminated, without argv[0]). restart: a child that
- * dies is started again, at most 5 times in a row. */
+/* Start <directory of this program>/<program> with these arguments (NULL-terminated, without argv[0]). */
 enum status launch_start(struct launch *launch, const char *name, const char *program, const char *const *arguments,
                          bool restart);
-/* Reap and restart; call every 100 ms or so. STATUS_RUN_FAILED with the child's last error line when a child is gone for good;
- * *out_done true once the child `until` has exited with 0. */
-enum status launch_watch(struct launch *launch, const char *until, bool *out_done);
-pid_t launch_pid(const struct launch *launch, const char *name);
-/* Arguments that every local actor and reward worker needs: endpoints, threads shared out over `actors`. */
-enum status launch_workers(struct launch *launch, uint32_t actors, uint32_t rewards, uint32_t threads_per_actor);
+/* Reap and restart; call every 100 ms or so. STATUS_RUN_FAILED with the child's last error line when one is gone for good. */
+enum status launch_watch(struct launch *launch);
+/* True once the child has exited with 0. */
+bool launch_done(const struct launch *launch, const char *name);
+/* SIGTERM to one child. */
+void launch_stop(struct launch *launch, const char *name);
+
+/* Actors and reward workers for the hub at this control endpoint, with the machine's threads shared out between actors. extra:
+ * "section.key=value" assignments for the actors, NULL-terminated, may be NULL. */
+enum status launch_workers(struct launch *launch, const char *control, uint32_t actors, uint32_t rewards, uint32_t threads,
+                           const char *const *extra);
 
 #endif
