@@ -16,7 +16,7 @@
 #define OUTCOME_ANSWERS_MAX 3 /* texts kept a question */
 
 struct outcome {
-    char *id, *set, *class_label, *split, *question; /* split: "train", "held_out" or "" */
+    char *id, *set, *class_label, *split, *question; /* split: "train", "held-out" or "" */
     uint32_t counts[VERDICT_COUNT];
     uint32_t samples; /* sum of counts */
     char *answers[OUTCOME_ANSWERS_MAX];

@@ -1,0 +1,88 @@
+#include "deploy/cli/args.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct arg *find(const struct arg *args, size_t count, const char *name, size_t bytes) {
+    for (size_t i = 0; i < count; i++)
+        if (strlen(args[i].name) == bytes && memcmp(args[i].name, name, bytes) == 0)
+            return &args[i];
+    return NULL;
+}
+
+static enum status push(struct arg_list *list, const char *item, const char *command) {
+    if (list->count == ARG_LIST_MAX)
+        return fail(STATUS_USAGE, "%s: more than %d values", command, ARG_LIST_MAX);
+    list->items[list->count++] = item;
+    return STATUS_OK;
+}
+
+static enum status assign(const struct arg *arg, const char *text) {
+    char *end = NULL;
+    errno = 0;
+    if (arg->type == ARG_TEXT) {
+        *(const char **)arg->value = text;
+    } else if (arg->type == ARG_INT) {
+        long long number = strtoll(text, &end, 10);
+        if (*text == 0 || *end != 0 || errno != 0)
+            return fail(STATUS_USAGE, "--%s %s: not a whole number", arg->name, text);
+        *(int64_t *)arg->value = number;
+    } else if (arg->type == ARG_REAL) {
+        double number = strtod(text, &end);
+        if (*text == 0 || *end != 0 || errno != 0)
+            return fail(STATUS_USAGE, "--%s %s: not a number", arg->name, text);
+        *(double *)arg->value = number;
+    } else {
+        return push(arg->value, text, arg->name);
+    }
+    return STATUS_OK;
+}
+
+enum status args_parse(int argc, char **argv, const struct arg *args, size_t count, struct arg_list *rest) {
+    bool only_rest = false;
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (only_rest || strncmp(word, "--", 2) != 0) {
+            if (rest == NULL)
+                return fail(STATUS_USAGE, "%s: unexpected '%s' (--help lists the options)", argv[0], word);
+            TRY(push(rest, word, argv[0]));
+            continue;
+        }
+        if (word[2] == 0) {
+            only_rest = true;
+            continue;
+        }
+        const char *equals = strchr(word, '=');
+        size_t name_bytes = equals != NULL ? (size_t)(equals - word) - 2 : strlen(word) - 2;
+        const struct arg *arg = find(args, count, word + 2, name_bytes);
+        if (arg == NULL)
+            return fail(STATUS_USAGE, "%s: unknown option '%s' (--help lists the options)", argv[0], word);
+        if (arg->type == ARG_FLAG) {
+            if (equals != NULL)
+                return fail(STATUS_USAGE, "--%s takes no value", arg->name);
+            *(bool *)arg->value = true;
+            continue;
+        }
+        if (equals == NULL && i + 1 == argc)
+            return fail(STATUS_USAGE, "--%s needs a value: %s", arg->name, arg->placeholder);
+        TRY(assign(arg, equals != NULL ? equals + 1 : argv[++i]));
+    }
+    return STATUS_OK;
+}
+
+void args_help(const char *usage, const char *about, const struct arg *args, size_t count) {
+    printf("usage: %s\n\n%s\n", usage, about);
+    if (count > 0)
+        printf("\noptions:\n");
+    for (size_t i = 0; i < count; i++) {
+        char left[64];
+        snprintf(left, sizeof left, "--%s %s", args[i].name, args[i].type == ARG_FLAG ? "" : args[i].placeholder);
+        printf("  %-24s %s%s\n", left, args[i].help, args[i].type == ARG_LIST ? " (may be repeated)" : "");
+    }
+}
+
+bool args_want_help(int argc, char **argv) {
+    return argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+}

@@ -1,0 +1,23 @@
+/* A progress bar on standard error: redrawn in place on a terminal, a line now and then elsewhere. */
+#ifndef CANDOR_DEPLOY_PROGRESS_H
+#define CANDOR_DEPLOY_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+    const char *title;
+    double started, last_drawn;
+    bool terminal;
+    int last_percent;
+};
+
+void progress_begin(struct progress *progress, const char *title);
+/* note: a few words behind the bar, may be NULL. total 0: no bar, only the note. Cheap enough to call at any rate. */
+void progress_update(struct progress *progress, uint64_t done, uint64_t total, const char *note);
+/* Leaves one line: title, note, seconds. */
+void progress_end(struct progress *progress, const char *note);
+/* Clears the bar so that an error can be printed. */
+void progress_abort(struct progress *progress);
+
+#endif
