@@ -15,25 +15,25 @@
 
 /* ---- fields ---- */
 
-static int64_t *int_field(const struct option *option, void *target) {
+static int64_t *int_field(const struct config_option *option, void *target) {
     return (int64_t *)(void *)((char *)target + option->offset);
 }
 
-static double *real_field(const struct option *option, void *target) {
+static double *real_field(const struct config_option *option, void *target) {
     return (double *)(void *)((char *)target + option->offset);
 }
 
-static bool *bool_field(const struct option *option, void *target) {
+static bool *bool_field(const struct config_option *option, void *target) {
     return (bool *)(void *)((char *)target + option->offset);
 }
 
-static char *text_field(const struct option *option, void *target) {
+static char *text_field(const struct config_option *option, void *target) {
     return (char *)target + option->offset;
 }
 
-const struct option *config_find(const struct option_table *table, const char *section, const char *key) {
+const struct config_option *config_find(const struct option_table *table, const char *section, const char *key) {
     for (size_t i = 0; i < table->count; i++) {
-        const struct option *option = &table->options[i];
+        const struct config_option *option = &table->options[i];
         if (strcmp(option->section, section) == 0 && strcmp(option->key, key) == 0)
             return option;
     }
@@ -43,7 +43,7 @@ const struct option *config_find(const struct option_table *table, const char *s
 /* ---- text to value ---- */
 
 /* The range in words: "0.01 to 10", "1 to 256 answers". */
-static void put_range(const struct option *option, struct buf *out) {
+static void put_range(const struct config_option *option, struct buf *out) {
     json_put_double(out, option->least);
     buf_puts(out, " to ");
     json_put_double(out, option->most);
@@ -51,7 +51,7 @@ static void put_range(const struct option *option, struct buf *out) {
         buf_printf(out, " %s", option->unit);
 }
 
-static void put_wanted(const struct option *option, struct buf *out) {
+static void put_wanted(const struct config_option *option, struct buf *out) {
     switch (option->type) {
     case OPTION_INT:
         buf_puts(out, "a whole number, ");
@@ -75,7 +75,7 @@ static void put_wanted(const struct option *option, struct buf *out) {
     }
 }
 
-static enum status fail_value(const struct option *option, const char *place, const char *text, const char *why) {
+static enum status fail_value(const struct config_option *option, const char *place, const char *text, const char *why) {
     struct buf wanted = {0};
     put_wanted(option, &wanted);
     enum status status = fail(STATUS_CONFIG, "%s%s.%s = %.*s: %s; right would be %s", place, option->section,
@@ -131,7 +131,7 @@ static size_t unescape(const char *text, char *out_char) {
     return 0;
 }
 
-static enum status parse_text(const struct option *option, char *field, const char *place, const char *text) {
+static enum status parse_text(const struct config_option *option, char *field, const char *place, const char *text) {
     char value[CONFIG_TEXT_BYTES];
     size_t bytes = 0;
     for (const char *c = text; *c; c++) {
@@ -156,7 +156,7 @@ static enum status parse_text(const struct option *option, char *field, const ch
     return STATUS_OK;
 }
 
-enum status config_parse_value(const struct option *option, void *target, const char *place, const char *text) {
+enum status config_parse_value(const struct config_option *option, void *target, const char *place, const char *text) {
     char *end;
     errno = 0;
     switch (option->type) {
@@ -222,7 +222,7 @@ static void put_text(const char *text, struct buf *out) {
 }
 
 /* The canonical text of a value: what is printed, hashed and compared. */
-static void put_value(const struct option *option, const void *target, struct buf *out) {
+static void put_value(const struct config_option *option, const void *target, struct buf *out) {
     void *fields = (void *)(uintptr_t)target; /* only read */
     switch (option->type) {
     case OPTION_INT:
@@ -272,7 +272,7 @@ static size_t line_break(const char *text, size_t width, bool *out_at_space) {
 }
 
 /* "key = value", long texts continued on indented lines; a backslash at the end of a line joins without a space. */
-static void print_value(const struct option *option, const char *value, struct buf *out) {
+static void print_value(const struct config_option *option, const char *value, struct buf *out) {
     buf_printf(out, "%s = ", option->key);
     size_t column = strlen(option->key) + 3;
     while (option->type == OPTION_TEXT && column + strlen(value) > PRINT_COLUMNS) {
@@ -288,7 +288,7 @@ static void print_value(const struct option *option, const char *value, struct b
     buf_printf(out, "%s\n", value);
 }
 
-static void print_help(const struct option *option, struct buf *out) {
+static void print_help(const struct config_option *option, struct buf *out) {
     struct buf wanted = {0};
     put_wanted(option, &wanted);
     buf_printf(out, "\n# %s\n# %s", option->help, wanted.data ? wanted.data : "");
@@ -315,7 +315,7 @@ void config_print(const struct option_table *table, const void *target, bool wit
         const char *section = table->options[first].section;
         buf_printf(out, "%s[%s]\n", first > 0 ? "\n" : "", section);
         for (size_t i = first; i < table->count; i++) {
-            const struct option *option = &table->options[i];
+            const struct config_option *option = &table->options[i];
             if (strcmp(option->section, section) != 0)
                 continue;
             if (with_help)
@@ -331,7 +331,7 @@ void config_print(const struct option_table *table, const void *target, bool wit
 struct digest config_digest(const struct option_table *table, const void *target) {
     struct buf text = {0};
     for (size_t i = 0; i < table->count; i++) {
-        const struct option *option = &table->options[i];
+        const struct config_option *option = &table->options[i];
         if (option->scope != SCOPE_RESULT)
             continue;
         buf_printf(&text, "%s.%s=", option->section, option->key);
@@ -348,7 +348,7 @@ size_t config_diff(const struct option_table *table, const void *a, const void *
     size_t count = 0;
     struct buf text_a = {0}, text_b = {0};
     for (size_t i = 0; i < table->count; i++) {
-        const struct option *option = &table->options[i];
+        const struct config_option *option = &table->options[i];
         if (option->scope != SCOPE_RESULT)
             continue;
         buf_reset(&text_a);

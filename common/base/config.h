@@ -33,7 +33,7 @@ enum option_scope {
     SCOPE_HOST,   /* paths, devices, ports, log level, retention: not part of it */
 };
 
-struct option {
+struct config_option {
     const char *section, *key;
     enum option_type type;
     enum option_scope scope;
@@ -46,7 +46,7 @@ struct option {
 };
 
 struct option_table {
-    const struct option *options;
+    const struct config_option *options;
     size_t count;
     size_t struct_bytes;
 };

@@ -5,10 +5,10 @@
 #include "common/base/config.h"
 
 /* Set one field of target from its text. STATUS_CONFIG "PLACEsection.key = text: what would be right". */
-enum status config_parse_value(const struct option *option, void *target, const char *place, const char *text);
+enum status config_parse_value(const struct config_option *option, void *target, const char *place, const char *text);
 
 /* NULL when absent. */
-const struct option *config_find(const struct option_table *table, const char *section, const char *key);
+const struct config_option *config_find(const struct option_table *table, const char *section, const char *key);
 
 /* STATUS_CONFIG "PLACEsection.key: no such option; did you mean ...?" */
 enum status config_fail_unknown(const struct option_table *table, const char *place, const char *section,

@@ -40,10 +40,10 @@ enum status config_fail_unknown(const struct option_table *table, const char *pl
                                 const char *key) {
     char asked[2 * NAME_BYTES], name[2 * NAME_BYTES];
     snprintf(asked, sizeof asked, "%.60s.%.60s", section, key);
-    const struct option *best = NULL;
+    const struct config_option *best = NULL;
     unsigned best_distance = (unsigned)strlen(asked) / 3 + 1; /* farther is no help */
     for (size_t i = 0; i < table->count; i++) {
-        const struct option *option = &table->options[i];
+        const struct config_option *option = &table->options[i];
         snprintf(name, sizeof name, "%s.%s", option->section, option->key);
         unsigned far = strcmp(option->key, key) == 0 ? 1 : distance(asked, name); /* the right key, another section */
         if (far < best_distance) {
@@ -68,7 +68,7 @@ struct ini_state {
     int line;           /* number of the line last handed out, from 1 */
     bool indented;      /* that line begins with a space */
     int *lines;         /* [table->count] where each option was given, 0: not yet */
-    const struct option *current;
+    const struct config_option *current;
     int current_line;
     struct buf value; /* of current, so far */
     enum status status;
@@ -111,7 +111,7 @@ static enum status finish_value(struct ini_state *state) {
         return STATUS_OK;
     char place[512];
     place_of(state, state->current_line, place, sizeof place);
-    const struct option *option = state->current;
+    const struct config_option *option = state->current;
     state->current = NULL;
     if (!buf_ok(&state->value))
         return fail(STATUS_NO_MEMORY, "%sno memory for the value", place);
@@ -124,7 +124,7 @@ static enum status begin_value(struct ini_state *state, const char *section, con
     place_of(state, state->line, place, sizeof place);
     if (section[0] == '\0')
         return fail(STATUS_CONFIG, "%s%.60s: stands before any [section]", place, key);
-    const struct option *option = config_find(state->table, section, key);
+    const struct config_option *option = config_find(state->table, section, key);
     if (!option)
         return config_fail_unknown(state->table, place, section, key);
     int *first = &state->lines[option - state->table->options];
@@ -139,7 +139,7 @@ static enum status begin_value(struct ini_state *state, const char *section, con
 }
 
 static enum status continue_value(struct ini_state *state, const char *value) {
-    const struct option *option = state->current;
+    const struct config_option *option = state->current;
     if (option->type != OPTION_TEXT)
         return fail(STATUS_CONFIG, "%s:%d: indented, so it would continue %s.%s, which is not a text; begin keys in the "
                     "first column", state->name, state->line, option->section, option->key);
@@ -216,7 +216,7 @@ enum status config_read_file(const struct option_table *table, void *target, con
 /* ---- environment, --set ---- */
 
 /* CANDOR_SECTION_KEY */
-static void variable_name(const struct option *option, char *out_name, size_t bytes) {
+static void variable_name(const struct config_option *option, char *out_name, size_t bytes) {
     snprintf(out_name, bytes, "CANDOR_%s_%s", option->section, option->key);
     for (char *c = out_name; *c; c++)
         *c = (char)toupper((unsigned char)*c);
@@ -225,9 +225,9 @@ static void variable_name(const struct option *option, char *out_name, size_t by
 /* A variable of one of our sections that names no option is a mistake; other CANDOR_ variables are none of our business. */
 static enum status check_variable(const struct option_table *table, const char *variable) {
     char name[2 * NAME_BYTES];
-    const struct option *section = NULL;
+    const struct config_option *section = NULL;
     for (size_t i = 0; i < table->count; i++) {
-        const struct option *option = &table->options[i];
+        const struct config_option *option = &table->options[i];
         variable_name(option, name, sizeof name);
         size_t bytes = strlen(name);
         if (strncmp(variable, name, bytes) == 0 && variable[bytes] == '=')
@@ -280,7 +280,7 @@ enum status config_set(const struct option_table *table, void *target, const cha
         return fail(STATUS_CONFIG, "--set %.100s: right would be --set section.key=value", assignment);
     snprintf(section, sizeof section, "%.*s", (int)(dot - assignment), assignment);
     snprintf(key, sizeof key, "%.*s", (int)(equals - dot - 1), dot + 1);
-    const struct option *option = config_find(table, section, key);
+    const struct config_option *option = config_find(table, section, key);
     if (!option)
         return config_fail_unknown(table, "--set ", section, key);
     return config_parse_value(option, target, "--set ", equals + 1);

@@ -6,7 +6,7 @@
 
 #define FIELD(section, key) offsetof(struct run_config, section##_##key)
 
-static const struct option options[] = {
+static const struct config_option options[] = {
 #define OPTION_INT_(section, key, scope, standard, least, most, unit, help)                                            \
     {#section, #key, OPTION_INT, SCOPE_##scope, FIELD(section, key), #standard, least, most, unit, NULL, help},
 #define OPTION_REAL_(section, key, scope, standard, least, most, unit, help)                                           \

@@ -17,7 +17,7 @@ struct sample {
     char path[CONFIG_TEXT_BYTES];
 };
 
-static const struct option sample_options[] = {
+static const struct config_option sample_options[] = {
     {"a", "count", OPTION_INT, SCOPE_RESULT, offsetof(struct sample, count), "20", 1, 256, "answers", NULL, "how many"},
     {"a", "rate", OPTION_REAL, SCOPE_RESULT, offsetof(struct sample, rate), "1e-6", 0, 1, "", NULL, "how fast"},
     {"b", "on", OPTION_BOOL, SCOPE_RESULT, offsetof(struct sample, on), "no", 0, 0, "", NULL, "whether"},
@@ -243,12 +243,12 @@ static void differences_are_listed(void **state) {
 static void the_run_table_is_sound(void **state) {
     (void)state;
     for (size_t i = 0; i < run_options.count; i++) {
-        const struct option *a = &run_options.options[i];
+        const struct config_option *a = &run_options.options[i];
         assert_true(strlen(a->help) > 0 && strlen(a->help) < 190);
         if (a->type == OPTION_INT || a->type == OPTION_REAL)
             assert_true(a->least < a->most);
         for (size_t j = 0; j < i; j++) {
-            const struct option *b = &run_options.options[j];
+            const struct config_option *b = &run_options.options[j];
             if (strcmp(a->section, b->section) == 0 && strcmp(a->key, b->key) == 0)
                 fail_msg("%s.%s stands twice in run_options.def", a->section, a->key);
         }

@@ -1,0 +1,5 @@
+#include "common/base/build.h"
+
+const char *build_name(void) {
+    return CANDOR_BUILD;
+}
