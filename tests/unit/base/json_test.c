@@ -41,7 +41,8 @@ static void depth_is_limited(void **state) {
     refuse(text, 34, "x.json: JSON nested deeper than 16");
     memset(text, '[', sizeof text);
     refuse(text, sizeof text, "deeper");
-    ASSERT_OK(json_parse("[\"\\\"[[[[[[[[[[[[[[[[[[[X, &value)); /* in a string they are text */
+    const char quoted[] = "[\"\\\"[[[[[[[[[[[[[[[[[[[[\"]";
+    ASSERT_OK(json_parse(quoted, sizeof quoted - 1, "x.json", &value)); /* in a string they are text */
     json_decref(value);
 }
 
