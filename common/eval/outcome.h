@@ -31,8 +31,8 @@ struct outcome_file {
     uint64_t seed;
     char *prompt;
     struct outcome *outcomes;
-    uint32_t count;
-    uint32_t capacity;
+    uint32_t count, capacity;
+    uint32_t *by_id; /* [count] indices sorted by id, made on the first find after a change; else NULL */
 };
 
 enum status outcome_file_create(const char *kind, uint32_t samples, uint64_t seed, const char *prompt,
@@ -44,7 +44,7 @@ enum status outcome_add(struct outcome_file *file, const char *id, const char *s
                         const char *const *answers, uint32_t answer_count);
 enum status outcome_file_write(const struct outcome_file *file, const char *path);
 enum status outcome_file_read(const char *path, struct outcome_file **out_file);
-/* By id; NULL when absent. O(log n) after a read or write (sorted index), else linear. */
-const struct outcome *outcome_find(const struct outcome_file *file, const char *id);
+/* By id; NULL when absent (or out of memory for the index). O(log count). */
+const struct outcome *outcome_find(struct outcome_file *file, const char *id);
 
 #endif
