@@ -13,8 +13,8 @@
 static char root[] = "/tmp/candor-fs-XXXXXX";
 
 static const char *at(const char *name) {
-    static char paths[4][PATH_BYTES];
-    static int next;
+    static _Thread_local char paths[4][PATH_BYTES];
+    static _Thread_local int next;
     char *path = paths[next++ % 4];
     ASSERT_OK(fs_join(path, root, name));
     return path;
