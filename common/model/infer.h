@@ -12,15 +12,16 @@
 struct infer;
 
 struct infer_limits {
-    int32_t rows_max;      /* rows of one forward pass */
-    int32_t sequences_max; /* sequences alive at once */
-    int64_t kv_tokens;     /* room of the cache, in positions; rounded up to pages */
-    int32_t logit_rows_max;/* rows of logits wanted at once */
+    int32_t rows_max;        /* rows of one forward pass */
+    int32_t sequences_max;   /* sequences alive at once */
+    int64_t kv_tokens;       /* room of the cache, in positions; rounded up to pages */
+    int32_t logit_rows_max;  /* rows of logits wanted at once */
+    int32_t positions_max;   /* longest sequence; 0: what the model was created for (in infer_bytes: config.max_positions) */
 };
 
 enum status infer_create(struct model *model, const struct infer_limits *limits, struct infer **out_infer);
 void infer_destroy(struct infer **infer);
-/* Bytes that infer_create would allocate on the device. */
+/* Bytes that infer_create would allocate on the device (at most: it cuts logits to the tokenizer's ids). */
 int64_t infer_bytes(const struct model_config *config, const struct infer_limits *limits, enum dtype activation);
 
 /* ---- sequences: small handles ---- */
@@ -40,8 +41,9 @@ struct infer_row {
     int32_t token;       /* appended at the sequence's next position; rows of a sequence come in order */
     int32_t want_logits; /* 1: this row's logits are wanted */
 };
-/* Appends the rows and computes them. Wanted logits lie in row order in the engine's buffer until the next call. STATUS_AGAIN
- * when pages are short (nothing is changed), STATUS_LIMIT above rows_max. */
+/* Appends the rows and computes them. Wanted logits lie in row order in the engine's buffer until the next call. On failure
+ * nothing is changed: STATUS_AGAIN when pages are short, STATUS_LIMIT above rows_max, logit_rows_max or positions_max,
+ * STATUS_FORMAT for a token outside the vocabulary. */
 enum status infer_forward(struct infer *infer, const struct infer_row *rows, int32_t row_count);
 
 struct sampling {
@@ -55,13 +57,14 @@ struct sampling {
  * rows_max and sequences_max. */
 enum status infer_sample(struct infer *infer, const struct sampling *sampling, const int32_t *rows, const float *uniforms,
                          int32_t count, int32_t *out_ids, float *out_lp);
-/* Download wanted row's logits [V] fp32 to host. */
+/* Download a wanted row's logits to host: [model->valid_vocab] fp32, before the temperature. */
 enum status infer_logits(struct infer *infer, int32_t row, float *out_logits);
 
 /* Drop every sequence (weights changed). */
 void infer_reset(struct infer *infer);
 
-/* The hash of one fixed prompt's logits under the present weights (DESIGN section 5.3): drops nothing, uses spare pages. */
+/* The hash of one fixed prompt's logits under the present weights (DESIGN section 5.3). It has pages of its own and drops no
+ * sequence; the last forward's logits are gone afterwards. */
 enum status infer_canary(struct infer *infer, struct digest *out_canary);
 
 #endif

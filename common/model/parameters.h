@@ -55,9 +55,11 @@ void model_destroy(struct model **model);
  * refused by name, fp32 rounded to nearest even). progress may be NULL. Nothing is kept on failure. */
 enum status model_load(struct device *device, const char *directory, enum dtype type, int32_t positions,
                        int32_t valid_vocab, struct model **out_model);
-/* config.json and model.safetensors (bf16, in the layout's order) into an existing directory; fsynced, not renamed: the
- * caller owns the directory's atomicity. host_data NULL: downloads. */
+/* config.json and model.safetensors (in the storage type and the layout's order) into an existing directory; fsynced, not
+ * renamed: the caller owns the directory's atomicity. Data goes from the device to the file in pieces. */
 enum status model_save(const struct model *model, const char *directory);
+/* The same from a host copy [layout->total] of the weights, so that the device's may change meanwhile. */
+enum status model_save_host(const struct model *model, const void *host_data, const char *directory);
 
 /* Fresh weights: normal(0, std) rounded to bf16, norms 1, biases 0: a pure function of seed and name. */
 enum status model_initialise(struct model *model, uint64_t seed, double std);

@@ -10,14 +10,14 @@
 
 #include "common/model/parameters.h"
 
-struct train_batch; /* host side: rows, positions, sequences, targets */
+struct train_batch; /* host side: rows, positions, sequences, targets; its lists of keys grow to the largest batch seen */
 
 enum status train_batch_create(int32_t rows_max, int32_t targets_max, struct train_batch **out_batch);
 void train_batch_destroy(struct train_batch **batch);
 void train_batch_reset(struct train_batch *batch);
 /* One tree: prompt ids [prompt_count >= 1] and answers[a] ids [answer_counts[a]]. Every answer token is a target, in order:
- * answer 0's tokens, answer 1's, ... An answer's last token needs no row, as nobody attends to it. STATUS_LIMIT when full
- * (nothing is added). */
+ * answer 0's tokens, answer 1's, ... An answer's last token needs no row, as nobody attends to it; an answer of no token adds
+ * nothing. A tree of one answer is a supervised example. STATUS_LIMIT when full (nothing is added). */
 enum status train_batch_add_tree(struct train_batch *batch, const int32_t *prompt, int32_t prompt_count,
                                  const int32_t *const *answers, const int32_t *answer_counts, int32_t answer_count);
 int32_t train_batch_rows(const struct train_batch *batch);
@@ -37,10 +37,11 @@ enum status train_create(struct model *model, const struct train_limits *limits,
 void train_destroy(struct train **train);
 int64_t train_bytes(const struct model_config *config, const struct train_limits *limits, enum dtype activation);
 
-/* host out: lp [targets], entropy [targets] (NULL: not wanted). */
+/* host out: lp [targets], entropy [targets] (NULL: not wanted); temperature > 0. STATUS_FORMAT for an id outside the
+ * vocabulary, STATUS_LIMIT for a batch above the limits or a sequence above the model's positions. */
 enum status train_forward(struct train *train, const struct train_batch *batch, float temperature, float *out_lp,
                           float *out_entropy);
-/* After train_forward of the same batch: adds dL/dparameters to gradients [layout->total] fp32 device, for host dlp [targets].
+/* Once after train_forward of the same batch (it consumes the activations): adds dL/dparameters to gradients [layout->total] fp32 device, for host dlp [targets].
  * A target with dlp 0 contributes exactly nothing. */
 enum status train_backward(struct train *train, const struct train_batch *batch, const float *dlp, float *gradients);
 
