@@ -49,28 +49,46 @@ struct generated_group {
     uint32_t sample_count;
     struct generated_sample *samples;
     uint64_t tokens;       /* drawn */
+    bool finite;           /* false: a log-probability is NaN or infinite; the group is not worth delivering */
+};
+
+/* Since creation. */
+struct generator_counters {
+    uint64_t tokens;   /* drawn */
+    uint64_t forwards; /* forward passes */
+    uint64_t rows;     /* rows of them: decode, prompt, and what parking made to be computed again */
+    uint64_t parked;   /* samples that lost their cache */
+    uint32_t live;     /* samples with a cache now */
+    uint32_t groups;   /* inside now, finished ones included */
 };
 
 enum status generator_create(struct model *model, const struct generator_limits *limits, struct generator **out_generator);
 void generator_destroy(struct generator **generator);
 
-/* STATUS_AGAIN when groups_max are inside; STATUS_LIMIT when the request can never fit. */
+/* STATUS_AGAIN when groups_max are inside, STATUS_EXISTS when id is, STATUS_LIMIT when the request can never fit (cache,
+ * positions of the model), STATUS_FORMAT when it makes no sense: no prompt, an id outside the vocabulary, no samples. */
 enum status generator_submit(struct generator *generator, const struct generation_request *request);
 /* Forget a group wherever it is; absent is fine. */
 void generator_cancel(struct generator *generator, uint64_t id);
-/* One forward pass and one draw. *out_busy false: nothing to do. */
+/* One forward pass and the draws that it allows. *out_busy false: nothing to do. After a failure (device fault) the generator
+ * can only be destroyed. */
 enum status generator_step(struct generator *generator, bool *out_busy);
-/* A finished group, or NULL. */
+/* The finished group that has waited longest, the same until it is released; or NULL. */
 const struct generated_group *generator_finished(struct generator *generator);
 void generator_release(struct generator *generator, uint64_t id);
 
 /* Before a weight swap: unfinished samples keep their tokens and lose their cache; they are prefilled again later, with the
  * same bits. They go on only while the model holds the version they began with: the caller sees to that by pausing. */
 void generator_park_all(struct generator *generator);
-/* Groups with id in the pause set stand still (their version is not the loaded one). */
+/* A paused group stands still, parked (its version is not the loaded one). Absent is fine. */
 void generator_pause(struct generator *generator, uint64_t id, bool paused);
 
 bool generator_busy(const struct generator *generator); /* unpaused work inside */
-uint64_t generator_tokens_done(const struct generator *generator, uint64_t id);
+uint64_t generator_tokens_done(const struct generator *generator, uint64_t id); /* 0 when absent */
+void generator_count(const struct generator *generator, struct generator_counters *out_counters);
+/* The hash of a fixed prompt's logits under the present weights, before anything else is computed with them. */
+enum status generator_canary(struct generator *generator, struct digest *out_canary);
+/* Asserts the invariants of generator.c; for tests. */
+void generator_check(const struct generator *generator);
 
 #endif
