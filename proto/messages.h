@@ -50,7 +50,7 @@ enum message_type {
 };
 
 struct text {
-    const char *data; /* UTF-8, NUL-terminated after decoding; the NUL is not counted */
+    const char *data; /* UTF-8, NUL-terminated and never NULL after decoding; the NUL is not counted */
     uint32_t bytes;
 };
 
@@ -104,6 +104,8 @@ struct message_welcome {
 
 struct message_refuse {
     struct text reason;
+    uint8_t again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say hello.
+                      0: it does not want this peer as it is */
 };
 
 struct worker_entry {
@@ -117,9 +119,17 @@ struct message_workers {
 };
 
 /* ---- liveness ---- */
+enum lease_state {
+    LEASE_WAITING,    /* not begun: for its turn or for its weights */
+    LEASE_GENERATING,
+    LEASE_PARKED,     /* begun, standing still for a lower step or another version */
+    LEASE_DONE,       /* finished, in the outbox: it takes bytes of the actor's room, but no samples */
+};
+
 struct lease_progress {
     uint64_t lease;
-    uint64_t tokens_done; /* over all samples; only growth renews a lease (I3) */
+    uint64_t tokens_done; /* over all samples, prompt tokens computed included: only growth renews a lease (I3) */
+    uint8_t state;        /* enum lease_state */
 };
 
 struct counter {
@@ -129,9 +139,11 @@ struct counter {
 
 struct message_heartbeat {
     uint64_t incarnation;
-    uint64_t leases_received;       /* lease messages taken in since the hello: what the hub sent later is not in `held` */
+    uint64_t last_lease;            /* the highest lease number taken in from this hub, 0: none. Higher ones are on their way,
+                                       lower ones that are not in `held` have been freed */
     struct lease_progress *held;    /* every lease not yet freed: waiting, generating, parked, in the outbox */
     uint32_t held_count;
+    uint64_t progress;              /* grows with anything that gets on: tokens, chunks of weights. Renews what waits or is parked */
     struct digest weights;          /* version held now */
     struct counter *counters;       /* for the dashboard; bounded */
     uint32_t counter_count;
@@ -163,7 +175,7 @@ struct grading {
 };
 
 struct message_lease {
-    uint64_t lease;      /* unique within a hub's incarnation */
+    uint64_t lease;      /* rises within a hub's incarnation, and never meets another incarnation's */
     struct work_key key;
     uint32_t attempt;    /* from 0 */
     uint32_t deadline_ms;/* without progress for this long it is offered again */
@@ -187,8 +199,10 @@ struct message_give_back {
     uint64_t *leases;
     uint32_t lease_count;
     struct text reason;
+    uint8_t fault;       /* 1: this work cannot be done here, which counts against it (I8); 0: drain, no room */
 };
 
+/* Drop these wherever they are, in the outbox too: their slots are filled or withdrawn. */
 struct message_revoke {
     uint64_t *leases;
     uint32_t lease_count;
@@ -204,7 +218,7 @@ struct answer_sample {
     struct text text;  /* decoded without special tokens */
 };
 
-/* A finished group. Its digest (I2) is hash128 over ids and log-probability bits in sample order. */
+/* A finished group. Its digest (I2) is group_digest() of proto.h: over ids and log-probability bits in sample order. */
 struct message_group {
     uint64_t lease;
     struct work_key key;
@@ -294,7 +308,7 @@ struct message_chunk {
     uint32_t index;
     uint64_t total_bytes;      /* of the payload */
     uint64_t hash;             /* XXH3-64 of data */
-    const uint8_t *data;
+    const uint8_t *data;       /* after decoding: within the frame, which must outlive it */
     uint32_t bytes;
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/fs.h"
+#include "common/base/utf8.h"
 
 /* ---- reading ---- */
 
@@ -199,29 +200,6 @@ void json_lines_close(struct json_lines *lines) {
 
 /* ---- writing ---- */
 
-/* Bytes of the well-formed UTF-8 character at text (Unicode 15, table 3-7), 0 when malformed. */
-static size_t utf8_bytes(const unsigned char *text, size_t bytes) {
-    unsigned char first = text[0], low = 0x80, high = 0xbf;
-    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    if (length > bytes)
-        return 0;
-    if (first == 0xe0)
-        low = 0xa0; /* overlong */
-    if (first == 0xed)
-        high = 0x9f; /* surrogates */
-    if (first == 0xf0)
-        low = 0x90; /* overlong */
-    if (first == 0xf4)
-        high = 0x8f; /* above U+10FFFF */
-    for (size_t i = 1; i < length; i++) {
-        if (text[i] < low || text[i] > high)
-            return 0;
-        low = 0x80;
-        high = 0xbf;
-    }
-    return length;
-}
-
 static void put_ascii(struct buf *out, unsigned char c) {
     switch (c) {
     case '"':
@@ -252,7 +230,7 @@ void json_put_string(struct buf *out, const char *text, size_t bytes) {
         size_t plain = i; /* the run that is copied as it is */
         size_t length = 0;
         while (plain < bytes && source[plain] != '"' && source[plain] != '\\' && source[plain] >= 0x20 &&
-               (length = utf8_bytes(source + plain, bytes - plain)) > 0)
+               (length = utf8_character(text + plain, bytes - plain)) > 0)
             plain += length;
         buf_append(out, text + i, plain - i);
         i = plain;
