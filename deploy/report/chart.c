@@ -14,7 +14,7 @@
 #define TOP 10
 #define BOTTOM 30
 #define POINTS_MAX 400   /* drawn a series: more are thinned */
-#define SMOOTH_SHARE 0.05 /* weight of a new point is at least this; at first the plain mean */
+#define SMOOTH_SHARE 0.1 /* weight of a new point is at least this; at first the plain mean */
 
 struct range {
     double low, high;
@@ -42,7 +42,11 @@ static void include(struct range *range, double value) {
 static void widen(struct range *range) {
     if (range->high > range->low)
         return;
-    double by = range->low != 0 ? fabs(range->low) * 0.5 : 1;
+    if (range->low == 0) {
+        range->high = 1; /* all zero: show zero at the bottom */
+        return;
+    }
+    double by = fabs(range->low) * 0.5;
     range->low -= by;
     range->high += by;
 }
@@ -77,18 +81,34 @@ static double tick_step(struct range range, int wanted) {
     return power * (times < 1.5 ? 1 : times < 3.5 ? 2 : times < 7.5 ? 5 : 10);
 }
 
+/* 20000 as 20k, 3500000 as 3.5M. */
+static void put_number(struct buf *out, double value, double step) {
+    if (fabs(value) < step * 1e-6)
+        value = 0;
+    if (fabs(value) >= 1e6)
+        buf_printf(out, "%.4gM", value / 1e6);
+    else if (fabs(value) >= 1e4)
+        buf_printf(out, "%.4gk", value / 1e3);
+    else
+        buf_printf(out, "%.4g", value);
+}
+
 static void put_axes(struct buf *out, const struct frame *frame, const char *x_label) {
     double step = tick_step(frame->y, 4);
     for (double y = ceil(frame->y.low / step) * step; y <= frame->y.high + step * 1e-6; y += step) {
         double at = place_y(frame, y);
         buf_printf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at, at);
-        buf_printf(out, "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", LEFT - 6, at + 3.5,
-                   fabs(y) < step * 1e-6 ? 0.0 : y);
+        buf_printf(out, "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6, at + 3.5);
+        put_number(out, y, step);
+        buf_puts(out, "</text>");
     }
     step = tick_step(frame->x, 6);
-    for (double x = ceil(frame->x.low / step) * step; x <= frame->x.high + step * 1e-6; x += step)
-        buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>", place_x(frame, x),
-                   HEIGHT - BOTTOM + 14, fabs(x) < step * 1e-6 ? 0.0 : x);
+    for (double x = ceil(frame->x.low / step) * step; x <= frame->x.high + step * 1e-6; x += step) {
+        buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", place_x(frame, x),
+                   HEIGHT - BOTTOM + 14);
+        put_number(out, x, step);
+        buf_puts(out, "</text>");
+    }
     buf_printf(out, "<text class=\"tick\" x=\"%d\" y=\"%d\" text-anchor=\"end\">", WIDTH - RIGHT, HEIGHT - 3);
     html_put(out, x_label);
     buf_puts(out, "</text>");

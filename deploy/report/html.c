@@ -49,7 +49,7 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%;font-size:14px;margin:6px 0}th,td{text-align:right;padding:5px 10px;"
     "border-bottom:1px solid var(--line)}th:first-child,td:first-child{text-align:left}th{color:var(--soft);"
     "font-weight:600}\n"
-    "td.text{text-align:left}.good{color:var(--c2);font-weight:600}.bad{color:var(--c4);font-weight:600}"
+    "td.text,th.text{text-align:left}.good{color:var(--c2);font-weight:600}.bad{color:var(--c4);font-weight:600}"
     ".warn{border-left:4px solid var(--c1);padding:6px 12px;background:var(--card);margin:6px 0}\n"
     "pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px;overflow-x:auto;font-size:12.5px}\n";
 

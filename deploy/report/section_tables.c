@@ -125,7 +125,7 @@ void section_examples(struct buf *out, const struct run_data *run) {
     if (newest == NULL || run->base == NULL)
         return;
     html_section(out, "Answers before and after", "The questions that moved most, towards correct and towards Unknown.");
-    buf_puts(out, "<table><tr><th>question</th><th>before</th><th>after</th></tr>\n");
+    buf_puts(out, "<table><tr><th>question</th><th class=\"text\">before</th><th class=\"text\">after</th></tr>\n");
     const char *splits[CLASSES_MAX];
     size_t split_count = distinct(newest, false, NULL, splits);
     const enum verdict directions[] = {VERDICT_CORRECT, VERDICT_ABSTAIN};
