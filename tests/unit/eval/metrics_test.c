@@ -1,16 +1,10 @@
+#include "tests/support/test.h"
+
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/base/rng.h"
 #include "common/eval/krb.h"
-
-#include <cmocka.h> /* last: it defines fail() */
 
 static void add(struct outcome_file *file, const char *id, const char *set, uint32_t correct, uint32_t abstain,
                 uint32_t wrong) {
