@@ -113,7 +113,7 @@ static void nothing_is_lost_in_any_order(void **state) {
     bool gone[400] = {false};
     uint64_t next = 1;
     uint32_t position = 0;
-    for (int64_t now = 0; now < 20000; now++) {
+    for (int64_t now = 0; now < 60000; now++) {
         switch (rng_below(&rng, position++, 4)) {
         case 0:
             if (next < 400 && put(outbox, next, 1 + next % 20, now) == STATUS_OK)
