@@ -1,15 +1,15 @@
 /* The table of operations that a model is made of. Every implementation is a twin of the CPU's (DESIGN section 6).
  *
- * Dimensions: R rows (tokens), H hidden, N query heads, K key/value heads, D head dim, F ffn, V vocabulary rows of the matrix.
- * Pointers are device memory unless "host" is said. act = void* to device->activation elements. All matrices are row-major
- * and dense. A struct weight is a parameter matrix, bf16 or fp32. Gradients of parameters are fp32 and accumulate.
+ * Dimensions: R rows (tokens), H hidden, N query heads, K key/value heads, D head dim, F ffn, V vocabulary rows of the
+ * matrix. Pointers are device memory unless "host" is said. act = void* to device->activation elements. All matrices
+ * are row-major and dense. A struct weight is a parameter matrix, bf16 or fp32. Gradients of parameters are fp32 and
+ * accumulate.
  *
  * Rules that make the determinism contract (DESIGN section 5) true:
- *   O1 forward: the bits of row r depend on row r's inputs (and the keys it attends to) alone: not on R, on the place of the
- *      row, on other rows, on the thread count. Sums over a dimension run in one fixed order.
- *   O2 backward: sums over rows run in ascending row order, whatever the thread count.
- *   O3 exp, log, rsqrt are Candor's own (math.h here), never libm's.
- *   O4 attention: keys in blocks of KV_PAGE_TOKENS cut at multiples of the absolute position, ascending.
+ *   O1 forward: the bits of row r depend on row r's inputs (and the keys it attends to) alone: not on R, on the place
+ * of the row, on other rows, on the thread count. Sums over a dimension run in one fixed order. O2 backward: sums over
+ * rows run in ascending row order, whatever the thread count. O3 exp, log, rsqrt are Candor's own (math.h here), never
+ * libm's. O4 attention: keys in blocks of KV_PAGE_TOKENS cut at multiples of the absolute position, ascending.
  * Operations cannot fail; a device fault shows at the next synchronize. They are asynchronous where the device is. */
 #ifndef CANDOR_COMPUTE_OPS_H
 #define CANDOR_COMPUTE_OPS_H
@@ -23,6 +23,9 @@
 /* Tokens of a page of the key/value cache, and of an attention block. Part of the determinism contract. */
 #define KV_PAGE_TOKENS 32
 
+/* Vocabulary ids of a block of the log-sum-exp and of the sampler's inverse CDF. Part of the determinism contract. */
+#define VOCABULARY_BLOCK 512
+
 struct weight {
     const void *data;
     enum dtype type;
@@ -30,13 +33,13 @@ struct weight {
 
 enum write_mode { WRITE_OVER, WRITE_ADD };
 
-/* Who attends to what. A sequence is the list of key rows by absolute position: key_rows[key_offset[s] + p] is the row, in the
- * key and value buffers, of position p of sequence s. Query row r attends to positions 0 .. row_position[r] of sequence
- * row_sequence[r]. The one mechanism serves prefill and decode (key rows come from page tables) and training (a group is a
- * tree: the list of an answer is the prompt's rows, then its own). All arrays are device memory. */
+/* Who attends to what. A sequence is the list of key rows by absolute position: key_rows[key_offset[s] + p] is the row,
+ * in the key and value buffers, of position p of sequence s. Query row r attends to positions 0 .. row_position[r] of
+ * sequence row_sequence[r]. The one mechanism serves prefill and decode (key rows come from page tables) and training
+ * (a group is a tree: the list of an answer is the prompt's rows, then its own). All arrays are device memory. */
 struct attention_view {
-    int32_t rows;      /* R */
-    int32_t sequences; /* S */
+    int32_t rows;                /* R */
+    int32_t sequences;           /* S */
     const int32_t *row_sequence; /* [R] */
     const int32_t *row_position; /* [R] */
     const int32_t *key_offset;   /* [S+1] */
@@ -78,15 +81,16 @@ struct ops {
     void (*rmsnorm_forward)(struct device *device, void *y, float *rstd /* [R] over */, const void *x, struct weight w,
                             int32_t R, int32_t H, float eps);
     /* dx [R,H] act, by mode; dw [H] fp32 += */
-    void (*rmsnorm_backward)(struct device *device, void *dx, enum write_mode mode, float *dw, const void *dy, const void *x,
-                             const float *rstd, struct weight w, int32_t R, int32_t H);
+    void (*rmsnorm_backward)(struct device *device, void *dx, enum write_mode mode, float *dw, const void *dy,
+                             const void *x, const float *rstd, struct weight w, int32_t R, int32_t H);
 
     /* ---- matrix products; w [n,k] as Hugging Face stores Linear weights ---- */
     /* y [R,n] act, by mode: x [R,k] w^T (+ bias [n], data NULL: none) */
-    void (*matmul)(struct device *device, void *y, enum write_mode mode, const void *x, struct weight w, struct weight bias,
-                   int32_t R, int32_t n, int32_t k);
+    void (*matmul)(struct device *device, void *y, enum write_mode mode, const void *x, struct weight w,
+                   struct weight bias, int32_t R, int32_t n, int32_t k);
     /* The same with y fp32 on every device: vocabulary logits. */
-    void (*matmul_f32)(struct device *device, float *y, const void *x, struct weight w, int32_t R, int32_t n, int32_t k);
+    void (*matmul_f32)(struct device *device, float *y, const void *x, struct weight w, int32_t R, int32_t n,
+                       int32_t k);
     /* dx [R,k] act, by mode: dy [R,n] w */
     void (*matmul_dx)(struct device *device, void *dx, enum write_mode mode, const void *dy, struct weight w, int32_t R,
                       int32_t n, int32_t k);
@@ -96,8 +100,8 @@ struct ops {
     void (*bias_backward)(struct device *device, float *db, const void *dy, int32_t R, int32_t n);
 
     /* ---- rotary positions and key/value store ----
-     * qkv [R,(N+2K)D] act: q is rotated in place; rotated k and plain v go to rows slots[r] of k_out, v_out [.,K*D] act.
-     * table [positions, D/2, 2] fp32: cos, sin; pairs are (i, i + D/2). */
+     * qkv [R,(N+2K)D] act: q is rotated in place; rotated k and plain v go to rows slots[r] of k_out, v_out [.,K*D]
+     * act. table [positions, D/2, 2] fp32: cos, sin; pairs are (i, i + D/2). */
     void (*rope_forward)(struct device *device, void *qkv, void *k_out, void *v_out, const float *table,
                          const int32_t *positions, const int32_t *slots, int32_t R, struct attention_shape shape);
     /* Inverse: dqkv's q part is rotated back in place, its k and v parts are written from dk, dv [R,K*D]. */
@@ -106,8 +110,8 @@ struct ops {
 
     /* ---- attention: softmax(q k^T scale) v, online over blocks; q is the q part of qkv [R,(N+2K)D] ----
      * out [R,N*D] act over; lse [R,N] fp32 over (max + log of sum), NULL: not wanted. */
-    void (*attention_forward)(struct device *device, void *out, float *lse, const void *qkv, const void *k, const void *v,
-                              const struct attention_view *view, struct attention_shape shape);
+    void (*attention_forward)(struct device *device, void *out, float *lse, const void *qkv, const void *k,
+                              const void *v, const struct attention_view *view, struct attention_shape shape);
     /* dqkv's q part over; dk, dv [R,K*D] act over. Sums over query rows ascending within a tree. */
     void (*attention_backward)(struct device *device, void *dqkv, void *dk, void *dv, const void *dout, const void *out,
                                const float *lse, const void *qkv, const void *k, const void *v,
@@ -120,32 +124,34 @@ struct ops {
                             int32_t F);
 
     /* ---- rows ---- */
-    void (*add)(struct device *device, void *y, const void *x, int64_t count);          /* y += x, act */
+    void (*add)(struct device *device, void *y, const void *x, int64_t count); /* y += x, act */
     /* y [count,H] act over = x[rows[i]] */
     void (*gather_rows)(struct device *device, void *y, const void *x, const int32_t *rows, int32_t count, int32_t H);
     /* x[rows[i]] += y[i], ascending i for each row; rows is ascending (repeats allowed) */
-    void (*scatter_add_rows)(struct device *device, void *x, const void *y, const int32_t *rows, int32_t count, int32_t H);
+    void (*scatter_add_rows)(struct device *device, void *x, const void *y, const int32_t *rows, int32_t count,
+                             int32_t H);
 
     /* ---- vocabulary; logits [R,V] fp32; ids >= valid are masked out everywhere (probability 0, gradient 0) ----
-     * z = logits * inv_temperature; lse = logsumexp(z); lp = z[target] - lse; entropy = lse - sum p z (NULL: not wanted). */
+     * z = logits * inv_temperature; lse = logsumexp(z); lp = z[target] - lse; entropy = lse - sum p z (NULL: not
+     * wanted). */
     void (*logprob_forward)(struct device *device, float *lp, float *lse, float *entropy, const float *logits,
                             const int32_t *targets, int32_t R, int32_t V, int32_t valid, float inv_temperature);
-    /* dlogits [R,V] act over = dlp[r] * inv_temperature * (onehot(target) - p); may be the same memory as logits. A row with
-     * dlp exactly 0 gives exactly 0 whatever the logits hold. */
+    /* dlogits [R,V] act over = dlp[r] * inv_temperature * (onehot(target) - p); may be the same memory as logits. A row
+     * with dlp exactly 0 gives exactly 0 whatever the logits hold. */
     void (*logprob_backward)(struct device *device, void *dlogits, const float *logits, const float *lse,
                              const float *dlp, const int32_t *targets, int32_t R, int32_t V, int32_t valid,
                              float inv_temperature);
-    /* Inverse CDF over fixed blocks with one uniform a draw (0 < u < 1). Draw i is made from row rows[i] of logits [.,V] (NULL:
-     * row i; rows may repeat, equal ones side by side cost one pass over the row). top_k 0 and top_p 1: off (they serve
-     * `generate` only; lp is of the full softmax then too). ids, lp, rows, uniforms [draws]: device. lp has the bits of
-     * logprob_forward. inv_temperature 0: greedy, lowest id wins ties, lp at temperature 1. */
+    /* Inverse CDF over fixed blocks with one uniform a draw (0 < u < 1). Draw i is made from row rows[i] of logits
+     * [.,V] (NULL: row i; rows may repeat, equal ones side by side cost one pass over the row). top_k 0 and top_p 1:
+     * off (they serve `generate` only; lp is of the full softmax then too). ids, lp, rows, uniforms [draws]: device. lp
+     * has the bits of logprob_forward. inv_temperature 0: greedy, lowest id wins ties, lp at temperature 1. */
     void (*sample)(struct device *device, int32_t *ids, float *lp, const float *logits, const int32_t *rows,
                    const float *uniforms, int32_t draws, int32_t V, int32_t valid, float inv_temperature, int32_t top_k,
                    float top_p);
 
     /* ---- flat buffers ---- */
-    /* AdamW on exact fp32 masters held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL and
-     * type F32: w is the fp32 master itself. m, v fp32. g is not changed. */
+    /* AdamW on exact fp32 masters held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL
+     * and type F32: w is the fp32 master itself. m, v fp32. g is not changed. */
     void (*adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                   int64_t count, const struct adamw_step *step);
     /* host *out = sum of squares, in double, over fixed blocks in order; waits. NaN and infinity propagate. */
@@ -154,7 +160,5 @@ struct ops {
     void (*digest)(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                    int64_t count);
 };
-
-extern const struct ops cpu_ops;
 
 #endif

@@ -1,0 +1,37 @@
+/* One instruction path's table of operations. */
+#include "common/compute/cpu/kernels/kernels.h"
+#include "common/compute/cpu/memory.h"
+
+const struct ops PATH(cpu_ops) = {
+    .allocate = cpu_allocate,
+    .release = cpu_release,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .synchronize = cpu_synchronize,
+    .embed_forward = PATH(embed_forward),
+    .embed_backward = PATH(embed_backward),
+    .rmsnorm_forward = PATH(rmsnorm_forward),
+    .rmsnorm_backward = PATH(rmsnorm_backward),
+    .matmul = PATH(matmul),
+    .matmul_f32 = PATH(matmul_f32),
+    .matmul_dx = PATH(matmul_dx),
+    .matmul_dw = PATH(matmul_dw),
+    .bias_backward = PATH(bias_backward),
+    .rope_forward = PATH(rope_forward),
+    .rope_backward = PATH(rope_backward),
+    .attention_forward = PATH(attention_forward),
+    .attention_backward = PATH(attention_backward),
+    .swiglu_forward = PATH(swiglu_forward),
+    .swiglu_backward = PATH(swiglu_backward),
+    .add = PATH(add),
+    .gather_rows = PATH(gather_rows),
+    .scatter_add_rows = PATH(scatter_add_rows),
+    .logprob_forward = PATH(logprob_forward),
+    .logprob_backward = PATH(logprob_backward),
+    .sample = PATH(sample),
+    .adamw = PATH(adamw),
+    .sum_squares = PATH(sum_squares),
+    .digest = PATH(digest),
+};

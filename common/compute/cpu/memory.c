@@ -1,0 +1,44 @@
+#include "common/compute/cpu/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define ALIGNMENT 64
+/* From here on huge pages are asked for: weights are read end to end every step. */
+#define HUGE_BYTES ((size_t)2 << 20)
+
+enum status cpu_allocate(struct device *device, size_t bytes, void **out_memory) {
+    (void)device;
+    size_t alignment = bytes >= HUGE_BYTES ? HUGE_BYTES : ALIGNMENT;
+    void *memory = NULL;
+    if (bytes > SIZE_MAX - alignment || posix_memalign(&memory, alignment, bytes > 0 ? bytes : 1) != 0)
+        return fail(STATUS_NO_MEMORY, "cpu: %zu bytes asked for, not available", bytes);
+    if (bytes >= HUGE_BYTES)
+        (void)madvise(memory, bytes, MADV_HUGEPAGE);
+    memset(memory, 0, bytes);
+    *out_memory = memory;
+    return STATUS_OK;
+}
+
+void cpu_release(struct device *device, void *memory) {
+    (void)device;
+    free(memory);
+}
+
+void cpu_copy(struct device *device, void *to, const void *from, size_t bytes) {
+    (void)device;
+    if (bytes > 0)
+        memmove(to, from, bytes);
+}
+
+void cpu_zero(struct device *device, void *memory, size_t bytes) {
+    (void)device;
+    if (bytes > 0)
+        memset(memory, 0, bytes);
+}
+
+enum status cpu_synchronize(struct device *device) {
+    (void)device;
+    return STATUS_OK;
+}
