@@ -189,8 +189,7 @@ enum status config_parse_value(const struct config_option *option, void *target,
     case OPTION_TEXT:
         return parse_text(option, text_field(option, target), place, text);
     }
-    ASSERT(!"option type");
-    return STATUS_CONFIG;
+    return fail(STATUS_CONFIG, "%s%s.%s: an option of no known type", place, option->section, option->key);
 }
 
 enum status config_defaults(const struct option_table *table, void *target) {
