@@ -1,16 +1,16 @@
 /* Questions with known answers, out of the published files as they are.
  *
  * One reader takes them all. The format is found by content, never by the file's name:
- *   delimited     a header line names the columns: SimpleQA csv (its metadata column is a Python dict), PopQA tsv (JSON lists in
- *                 cells, doubled quotes), and others with a question and an answer column
- *   JSON lines    one object a line: FlashRAG, NQ-open, Candor's own, ...
- *   one document  an array of objects, or an object that holds such arrays: SelfAware, TriviaQA's original files, ...
- * A row is recognised by its members (question_row.c has the table). Memory is one row, whatever the file's size. A row that
- * cannot be used is counted by reason and can be listed; it is never dropped in silence.
+ *   delimited     a header line names the columns: SimpleQA csv (its metadata column is a Python dict), PopQA tsv (JSON
+ * lists in cells, doubled quotes), and others with a question and an answer column JSON lines    one object a line:
+ * FlashRAG, NQ-open, Candor's own, ... one document  an array of objects, or an object that holds such arrays:
+ * SelfAware, TriviaQA's original files, ... A row is recognised by its members (question_row.c has the table). Memory
+ * is one row, whatever the file's size. A row that cannot be used is counted by reason and can be listed; it is never
+ * dropped in silence.
  *
  * Candor's own form, one object a line; only id, question and aliases are needed:
- *   {"id": "tq-17", "set": "triviaqa", "question": "...", "aliases": ["...", "..."], "answerable": true, "class": "sometimes",
- *    "split": "train", "metadata": {...}} */
+ *   {"id": "tq-17", "set": "triviaqa", "question": "...", "aliases": ["...", "..."], "answerable": true, "class":
+ * "sometimes", "split": "train", "metadata": {...}} */
 #ifndef CANDOR_DATA_QUESTION_H
 #define CANDOR_DATA_QUESTION_H
 
@@ -21,14 +21,15 @@
 #include "common/base/buf.h"
 #include "common/base/status.h"
 
-#define QUESTION_ROW_BYTES_MAX (16u << 20)  /* one row of a file; TriviaQA's largest with evidence names is about 100 kB */
+#define QUESTION_ROW_BYTES_MAX                                                                                         \
+    (16u << 20) /* one row of a file; TriviaQA's largest with evidence names is about 100 kB */
 #define QUESTION_TEXT_BYTES_MAX (64u << 10) /* the question, or one alias */
 #define QUESTION_ALIASES_MAX 4096
 #define QUESTION_COUNT_MAX (16u << 20) /* questions in one set in memory */
 
 struct question {
-    const char *id;       /* as in the file, else 16 hex digits of question_hash */
-    const char *set;      /* "simpleqa", "popqa", ...: by format, else by the file's name */
+    const char *id;  /* as in the file, else 16 hex digits of question_hash */
+    const char *set; /* "simpleqa", "popqa", ...: by format, else by the file's name */
     const char *text;
     const char *const *aliases; /* [alias_count], without repeats, the canonical answer first */
     uint32_t alias_count;       /* 0 exactly when not answerable: abstaining is right */
@@ -46,12 +47,12 @@ uint64_t question_hash(const struct question *question);
 void question_put(const struct question *question, struct buf *out);
 
 enum unusable {
-    UNUSABLE_MALFORMED,   /* not JSON, not an object, wrong number of columns, a wrong type */
-    UNUSABLE_UTF8,        /* bytes that are not utf-8 */
-    UNUSABLE_NO_QUESTION, /* no question text */
-    UNUSABLE_NO_ANSWER,   /* no gold answer, and not marked unanswerable */
-    UNUSABLE_UNKNOWN_GOLD,/* the gold answer is itself "unknown" or the like: abstaining cannot be told from knowing */
-    UNUSABLE_TOO_LONG,    /* above a limit of this header */
+    UNUSABLE_MALFORMED,    /* not JSON, not an object, wrong number of columns, a wrong type */
+    UNUSABLE_UTF8,         /* bytes that are not utf-8 */
+    UNUSABLE_NO_QUESTION,  /* no question text */
+    UNUSABLE_NO_ANSWER,    /* no gold answer, and not marked unanswerable */
+    UNUSABLE_UNKNOWN_GOLD, /* the gold answer is itself "unknown" or the like: abstaining cannot be told from knowing */
+    UNUSABLE_TOO_LONG,     /* above a limit of this header */
     UNUSABLE_COUNT
 };
 const char *unusable_name(enum unusable reason); /* "malformed", "no-answer", ... */
@@ -72,8 +73,8 @@ struct question_events {
     void *user;
 };
 
-/* Read one file. path may be "NAME=PATH" to give the set its name. STATUS_NOT_FOUND; STATUS_FORMAT when the file is none of
- * the formats or ends inside a row's structure; out_counts is written on success. */
+/* Read one file. path may be "NAME=PATH" to give the set its name. STATUS_NOT_FOUND; STATUS_FORMAT when the file is
+ * none of the formats or ends inside a row's structure; out_counts is written on success. */
 enum status question_read(const char *path, const struct question_events *events, struct question_counts *out_counts);
 
 /* Questions in memory, in the order of files and rows. */

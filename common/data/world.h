@@ -1,17 +1,17 @@
 /* A small world of facts in plain English, in which what a model can know is under control.
  *
- * Every fact is where somebody lives: "Where does Anna Berger live ?" - "I recall Oakford . boxed[ Oakford ]". By class:
- *   always     the texts always give the gold answer
- *   sometimes  gold in a share q of the texts, else one of three fixed wrong towns: the model half knows it
- *   never      the person is in no text
- * A share of the targets is "I am not sure . boxed[ Unknown ]", at random and never by correctness, so that the answer exists
- * for reinforcement to find. Some texts are about strangers, each time with another random town, so that the form of the
- * question alone tells nothing. Two one-word system lines: under WORLD_SYSTEM Unknown occurs, under WORLD_SYSTEM_FORCED never;
- * the latter measures what the model knows. Half of each class is trained on, half held out.
+ * Every fact is where somebody lives: "Where does Anna Berger live ?" - "I recall Oakford . boxed[ Oakford ]". By
+ * class: always     the texts always give the gold answer sometimes  gold in a share q of the texts, else one of three
+ * fixed wrong towns: the model half knows it never      the person is in no text A share of the targets is "I am not
+ * sure . boxed[ Unknown ]", at random and never by correctness, so that the answer exists for reinforcement to find.
+ * Some texts are about strangers, each time with another random town, so that the form of the question alone tells
+ * nothing. Two one-word system lines: under WORLD_SYSTEM Unknown occurs, under WORLD_SYSTEM_FORCED never; the latter
+ * measures what the model knows. Half of each class is trained on, half held out.
  *
- * Names are 40 first x 40 last, towns 40 stems x 40 endings: one token a name, two a town ("Oak" "##ford"), each town one word,
- * so that a half right answer is a wrong one to any matcher. Everything is a pure function of seed and options, byte for byte.
- * Source: recipe B of the study's small-world experiments (reference factuality, section 6.3). */
+ * Names are 40 first x 40 last, towns 40 stems x 40 endings: one token a name, two a town ("Oak" "##ford"), each town
+ * one word, so that a half right answer is a wrong one to any matcher. Everything is a pure function of seed and
+ * options, byte for byte. Source: recipe B of the study's small-world experiments (reference factuality, section 6.3).
+ */
 #ifndef CANDOR_DATA_WORLD_H
 #define CANDOR_DATA_WORLD_H
 
@@ -32,7 +32,8 @@ struct world_options {
     double stranger_share;             /* of all texts */
 };
 
-/* 200 facts of each class, half of each trained on; q in [.2, .6]; 48 + 16 texts a fact; Unknown .125; strangers .15. */
+/* 200 facts of each class, half of each trained on; q in [.2, .6]; 48 + 16 texts a fact; Unknown .125; strangers .15.
+ */
 void world_defaults(struct world_options *options);
 
 /* Writes into the directory, made if absent:
