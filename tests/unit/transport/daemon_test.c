@@ -1,3 +1,5 @@
+#include "tests/support/test.h"
+
 #include "common/transport/daemon.h"
 
 #include <fcntl.h>
@@ -5,17 +7,11 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-#undef fail
 
 #include "common/base/fs.h"
 
@@ -160,13 +156,13 @@ static void the_watchdog_is_fed_only_while_every_thread_moves(void **state) {
 static void endpoints_of_a_run_are_the_same_for_all_its_processes(void **state) {
     (void)state;
     char a[ENDPOINT_BYTES], b[ENDPOINT_BYTES], relative[PATH_BYTES];
-    assert_int_equal(daemon_endpoint("tcp://10.0.0.1:7000", "", "control", true, a), STATUS_OK);
+    ASSERT_OK(daemon_endpoint("tcp://10.0.0.1:7000", "", "control", true, a));
     assert_string_equal(a, "tcp://10.0.0.1:7000");
-    assert_int_equal(daemon_endpoint("", directory, "control", true, a), STATUS_OK);
+    ASSERT_OK(daemon_endpoint("", directory, "control", true, a));
     snprintf(relative, sizeof relative, "%s/../%s", directory, strrchr(directory, '/') + 1);
-    assert_int_equal(daemon_endpoint("", relative, "control", false, b), STATUS_OK);
+    ASSERT_OK(daemon_endpoint("", relative, "control", false, b));
     assert_string_equal(a, b);
-    assert_int_equal(daemon_endpoint("", "", "control", false, a), STATUS_CONFIG);
+    ASSERT_FAILS(STATUS_CONFIG, daemon_endpoint("", "", "control", false, a));
     assert_int_equal(daemon_endpoint("", "/tmp/candor-no-such-run", "control", false, a), STATUS_NOT_FOUND);
 }
 
@@ -176,7 +172,7 @@ static void a_run_directory_too_long_for_a_socket_gets_a_short_one(void **state)
     snprintf(deep, sizeof deep, "%s/%0100d", directory, 1);
     assert_int_equal(mkdir(deep, 0700), 0);
     setenv("TMPDIR", directory, 1);
-    assert_int_equal(daemon_endpoint("", deep, "control", true, endpoint), STATUS_OK);
+    ASSERT_OK(daemon_endpoint("", deep, "control", true, endpoint));
     assert_true(strlen(endpoint) - strlen("ipc://") <= 107);
     assert_int_equal(strncmp(endpoint + strlen("ipc://"), directory, strlen(directory)), 0);
     unsetenv("TMPDIR");
@@ -189,14 +185,14 @@ static void a_socket_directory_of_someone_else_is_refused(void **state) {
     assert_int_equal(mkdir(run, 0700), 0);
     snprintf(sockets, sizeof sockets, "%s/linked/sockets", directory);
     assert_int_equal(symlink("/tmp", sockets), 0);
-    assert_int_equal(daemon_endpoint("", run, "control", true, endpoint), STATUS_CONFIG);
+    ASSERT_FAILS(STATUS_CONFIG, daemon_endpoint("", run, "control", true, endpoint));
 }
 
 static void names_and_incarnations(void **state) {
     (void)state;
     struct daemon_identity a, b;
-    assert_int_equal(daemon_identify("", &a), STATUS_OK);
-    assert_int_equal(daemon_identify("left", &b), STATUS_OK);
+    ASSERT_OK(daemon_identify("", &a));
+    ASSERT_OK(daemon_identify("left", &b));
     assert_string_equal(b.name, "left");
     assert_true(strlen(a.name) > strlen(a.host));
     assert_true(a.incarnation && b.incarnation && a.incarnation != b.incarnation);

@@ -1,0 +1,179 @@
+#include "common/weights/store.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/fs.h"
+#include "common/weights/files.h"
+#include "proto/limits.h"
+
+/* What a Hugging Face directory holds beside weights. Nothing else leaves the host (transport.md section 9). */
+static const char *const file_names[] = {"config.json",     "generation_config.json", "tokenizer.json",
+                                         "tokenizer_config.json", "vocab.json",       "merges.txt",
+                                         "added_tokens.json",     "special_tokens_map.json", "chat_template.jinja"};
+#define FILE_NAMES (sizeof file_names / sizeof *file_names)
+
+struct version {
+    struct message_manifest manifest;
+    const uint8_t *data;
+};
+
+struct store {
+    struct version versions[STORE_VERSIONS_MAX];
+    uint32_t version_count;
+    struct model_file files[FILE_NAMES];
+    int fds[FILE_NAMES];
+    uint32_t file_count;
+    uint8_t chunk[CHUNK_BYTES_MAX];
+};
+
+enum status store_create(struct store **out_store) {
+    struct store *store = calloc(1, sizeof *store);
+    if (!store)
+        return fail(STATUS_NO_MEMORY, "weights store");
+    *out_store = store;
+    return STATUS_OK;
+}
+
+static void close_files(struct store *store) {
+    while (store->file_count)
+        close(store->fds[--store->file_count]);
+}
+
+void store_destroy(struct store **store) {
+    if (*store)
+        close_files(*store);
+    free(*store);
+    *store = NULL;
+}
+
+bool store_file_allowed(const char *name) {
+    for (size_t i = 0; i < FILE_NAMES; i++)
+        if (strcmp(name, file_names[i]) == 0)
+            return true;
+    return false;
+}
+
+static enum status open_file(struct store *store, const char *directory, const char *name) {
+    char path[PATH_BYTES];
+    TRY(fs_join(path, directory, name));
+    if (!fs_exists(path))
+        return STATUS_OK;
+    struct model_file file = {.name = {name, (uint32_t)strlen(name)}};
+    TRY(hash_file(path, &file.digest, &file.bytes));
+    if (file.bytes > FILE_BYTES_MAX)
+        return fail(STATUS_LIMIT, "%s: %llu bytes; a model's small file has at most %u", path, (unsigned long long)file.bytes,
+                    FILE_BYTES_MAX);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_errno("%s", path);
+    store->fds[store->file_count] = fd;
+    store->files[store->file_count++] = file;
+    return STATUS_OK;
+}
+
+enum status store_open_files(struct store *store, const char *directory) {
+    close_files(store);
+    for (size_t i = 0; i < FILE_NAMES; i++)
+        TRY(open_file(store, directory, file_names[i]));
+    if (store->file_count == 0 || strcmp(store->files[0].name.data, file_names[0]) != 0)
+        return fail(STATUS_NOT_FOUND, "%s: no config.json; must be a Hugging Face model directory", directory);
+    return STATUS_OK;
+}
+
+const struct model_file *store_files(const struct store *store, uint32_t *out_count) {
+    *out_count = store->file_count;
+    return store->files;
+}
+
+/* ---- versions ---- */
+
+static struct version *find_version(struct store *store, struct digest weights) {
+    for (uint32_t i = 0; i < store->version_count; i++)
+        if (digest_equal(store->versions[i].manifest.weights, weights))
+            return &store->versions[i];
+    return NULL;
+}
+
+enum status store_publish(struct store *store, const struct message_manifest *manifest, const void *data) {
+    TRY(content_check(manifest, manifest->elements, (enum dtype)manifest->dtype));
+    struct version *version = find_version(store, manifest->weights);
+    if (!version) {
+        if (store->version_count == STORE_VERSIONS_MAX)
+            return fail(STATUS_LIMIT, "version %u: %d versions are served already", manifest->version, STORE_VERSIONS_MAX);
+        version = &store->versions[store->version_count++];
+    }
+    *version = (struct version){.manifest = *manifest, .data = data};
+    return STATUS_OK;
+}
+
+void store_retire(struct store *store, struct digest weights) {
+    struct version *version = find_version(store, weights);
+    if (version)
+        *version = store->versions[--store->version_count];
+}
+
+/* ---- fetches ---- */
+
+struct object {
+    const uint8_t *data; /* NULL: a file */
+    int fd;
+    uint64_t bytes;
+    uint32_t chunk_bytes;
+};
+
+static bool find_object(struct store *store, const struct message_fetch *fetch, struct object *out_object) {
+    if (fetch->kind == FETCH_SNAPSHOT) {
+        const struct version *version = find_version(store, fetch->object);
+        if (version)
+            *out_object = (struct object){version->data, -1, version->manifest.payload_bytes, version->manifest.chunk_bytes};
+        return version;
+    }
+    for (uint32_t i = 0; fetch->kind == FETCH_FILE && i < store->file_count; i++)
+        if (digest_equal(store->files[i].digest, fetch->object)) {
+            *out_object = (struct object){NULL, store->fds[i], store->files[i].bytes, CHUNK_BYTES_MAX};
+            return true;
+        }
+    return false;
+}
+
+static void reply_gone(const struct message_fetch *fetch, const char *reason, store_reply reply, void *context) {
+    struct message message = {.type = MESSAGE_GONE};
+    message.gone = (struct message_gone){fetch->kind, fetch->object, {reason, (uint32_t)strlen(reason)}};
+    reply(context, &message);
+}
+
+void store_fetch(struct store *store, const struct message_fetch *fetch, store_reply reply, void *context) {
+    struct object object;
+    if (fetch->kind == FETCH_DELTA) {
+        reply_gone(fetch, "weights as deltas are not built yet", reply, context);
+        return;
+    }
+    if (!find_object(store, fetch, &object)) {
+        reply_gone(fetch, fetch->kind == FETCH_SNAPSHOT ? "this version is retired or was never published"
+                                                        : "no such file of the model", reply, context);
+        return;
+    }
+    uint64_t chunks = (object.bytes + object.chunk_bytes - 1) / object.chunk_bytes;
+    if (chunks == 0)
+        chunks = 1; /* an empty file is one empty chunk */
+    uint64_t end = (uint64_t)fetch->first + (fetch->count < FETCH_COUNT_MAX ? fetch->count : FETCH_COUNT_MAX);
+    for (uint64_t index = fetch->first; index < end && index < chunks; index++) {
+        uint64_t first = index * object.chunk_bytes, left = object.bytes - first;
+        uint32_t bytes = left < object.chunk_bytes ? (uint32_t)left : object.chunk_bytes;
+        const uint8_t *data = object.data ? object.data + first : store->chunk;
+        if (!object.data && pread(object.fd, store->chunk, bytes, (off_t)first) != (ssize_t)bytes) {
+            reply_gone(fetch, "the file was changed on the learner's disk", reply, context);
+            return;
+        }
+        struct message message = {.type = MESSAGE_CHUNK};
+        message.chunk = (struct message_chunk){.kind = fetch->kind, .object = fetch->object, .index = (uint32_t)index,
+                                               .total_bytes = object.bytes, .hash = hash64(data, bytes), .data = data,
+                                               .bytes = bytes};
+        if (!reply(context, &message))
+            return;
+    }
+}
