@@ -248,12 +248,20 @@ bool generator_busy(const struct generator *generator) {
     return false;
 }
 
-uint64_t generator_tokens_done(const struct generator *generator, uint64_t id) {
+bool generator_find(const struct generator *generator, uint64_t id, struct generation_progress *out_progress) {
     int32_t at = find(generator->order, generator->order_count, id);
-    if (at >= 0)
-        return generator->order[at]->result.tokens;
-    at = find(generator->done, generator->done_count, id);
-    return at >= 0 ? generator->done[at]->result.tokens : 0;
+    const struct group *group = at >= 0 ? generator->order[at] : NULL;
+    if (!group && (at = find(generator->done, generator->done_count, id)) >= 0)
+        group = generator->done[at];
+    if (!group)
+        return false;
+    *out_progress = (struct generation_progress){
+        .work = group->rows + group->result.tokens,
+        .tokens = group->result.tokens,
+        .begun = group->rows > 0,
+        .standing = group->rows > 0 && group->live == 0 && group->prompt == NO_SEQUENCE && !group->finished,
+    };
+    return true;
 }
 
 void generator_count(const struct generator *generator, struct generator_counters *out_counters) {

@@ -84,7 +84,16 @@ void generator_park_all(struct generator *generator);
 void generator_pause(struct generator *generator, uint64_t id, bool paused);
 
 bool generator_busy(const struct generator *generator); /* unpaused work inside */
-uint64_t generator_tokens_done(const struct generator *generator, uint64_t id); /* 0 when absent */
+
+/* How far a group is. */
+struct generation_progress {
+    uint64_t work;    /* grows with all that is computed for it: prompt, draws, what parking costs */
+    uint64_t tokens;  /* drawn */
+    bool begun;
+    bool standing;    /* begun, and nothing of it has a cache: parked or paused */
+};
+/* false: absent. */
+bool generator_find(const struct generator *generator, uint64_t id, struct generation_progress *out_progress);
 void generator_count(const struct generator *generator, struct generator_counters *out_counters);
 /* The hash of a fixed prompt's logits under the present weights, before anything else is computed with them. */
 enum status generator_canary(struct generator *generator, struct digest *out_canary);

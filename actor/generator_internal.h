@@ -23,6 +23,7 @@ struct group {
     struct generation_request request; /* its arrays are ours */
     struct generated_group result;
     uint64_t arrival;
+    uint64_t rows;  /* computed for it */
     int32_t prompt; /* sequence that holds the prompt while a sample waits for a fork of it; or NO_SEQUENCE */
     uint32_t unfinished, live;
     bool drawn; /* the first tokens are */

@@ -167,6 +167,8 @@ enum status generator_step(struct generator *generator, bool *out_busy) {
     generator->counters.rows += (uint64_t)generator->row_count;
     for (int32_t f = 0; f < generator->feed_count; f++) {
         const struct feed *feed = &generator->feeds[f];
+        if (feed->group)
+            feed->group->rows += feed->rows;
         if (feed->sample >= 0)
             feed->group->samples[feed->sample].computed += feed->rows;
     }
