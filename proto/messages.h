@@ -24,6 +24,9 @@
 /* Raised by one on every change that an older peer cannot read; compared in hello and knock. */
 #define PROTOCOL_VERSION 1
 
+/* A connection at a ROUTER: the routing id that ZeroMQ gave it, as a number. A reconnected peer has another. 0: none. */
+typedef uint64_t peer_id;
+
 enum message_type {
     MESSAGE_HELLO,
     MESSAGE_WELCOME,

@@ -15,9 +15,6 @@
 #include "common/base/status.h"
 #include "proto/messages.h"
 
-/* A connection of one incarnation; the server maps routing ids to it. */
-typedef uint64_t peer_id;
-
 /* One slot of offered work: everything of a lease but its number, attempt and deadline. Owned by the caller until the work is
  * completed or withdrawn. */
 struct hub_work {
