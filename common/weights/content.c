@@ -36,18 +36,20 @@ struct message_manifest content_manifest(uint32_t version, struct digest weights
     };
 }
 
-enum status content_check(const struct message_manifest *manifest, uint64_t elements, enum dtype type) {
+enum status content_check(const struct message_manifest *manifest, uint64_t elements) {
     if (manifest->form == FORM_DELTA)
         return fail(STATUS_UNSUPPORTED, "version %u: weights as a delta are not built yet", manifest->version);
-    if (manifest->form != FORM_SNAPSHOT)
-        return fail(STATUS_MISMATCH, "version %u: form %u of weights; known is a snapshot (0)", manifest->version, manifest->form);
-    if (manifest->dtype != (uint8_t)type || manifest->elements != elements)
-        return fail(STATUS_MISMATCH, "version %u: %llu elements of type %u; this model has %llu of type %u", manifest->version,
-                    (unsigned long long)manifest->elements, manifest->dtype, (unsigned long long)elements, (unsigned)type);
-    if (manifest->payload_bytes != elements * dtype_bytes(type) || manifest->chunk_bytes == 0 ||
-        manifest->chunk_bytes % 8 != 0 || manifest->chunk_bytes > CHUNK_BYTES_MAX)
+    if (manifest->form != FORM_SNAPSHOT || (manifest->dtype != DTYPE_BF16 && manifest->dtype != DTYPE_F32))
+        return fail(STATUS_MISMATCH, "version %u: form %u, type %u of weights; known are snapshots (0) of bf16 (0) and fp32 (1)",
+                    manifest->version, manifest->form, manifest->dtype);
+    if (manifest->elements != elements)
+        return fail(STATUS_MISMATCH, "version %u: %llu parameters; this model has %llu", manifest->version,
+                    (unsigned long long)manifest->elements, (unsigned long long)elements);
+    uint64_t bytes = elements * dtype_bytes((enum dtype)manifest->dtype);
+    if (manifest->payload_bytes != bytes || manifest->chunk_bytes == 0 || manifest->chunk_bytes % 8 != 0 ||
+        manifest->chunk_bytes > CHUNK_BYTES_MAX)
         return fail(STATUS_MISMATCH, "version %u: %llu bytes in chunks of %u; a snapshot has %llu, in chunks of 8 to %u",
                     manifest->version, (unsigned long long)manifest->payload_bytes, manifest->chunk_bytes,
-                    (unsigned long long)(elements * dtype_bytes(type)), CHUNK_BYTES_MAX);
+                    (unsigned long long)bytes, CHUNK_BYTES_MAX);
     return STATUS_OK;
 }

@@ -17,8 +17,8 @@ struct digest content_digest(const void *data, uint64_t first, uint64_t bytes);
 /* The manifest of a snapshot. */
 struct message_manifest content_manifest(uint32_t version, struct digest weights, uint64_t elements, enum dtype type);
 
-/* A manifest that arrived: sizes that agree with each other and with the model's. STATUS_MISMATCH; STATUS_UNSUPPORTED for a
- * form that is not built yet. */
-enum status content_check(const struct message_manifest *manifest, uint64_t elements, enum dtype type);
+/* A manifest that arrived: sizes that agree with each other and with the model's number of parameters. STATUS_MISMATCH;
+ * STATUS_UNSUPPORTED for a form that is not built yet. */
+enum status content_check(const struct message_manifest *manifest, uint64_t elements);
 
 #endif

@@ -99,7 +99,7 @@ static struct version *find_version(struct store *store, struct digest weights) 
 }
 
 enum status store_publish(struct store *store, const struct message_manifest *manifest, const void *data) {
-    TRY(content_check(manifest, manifest->elements, (enum dtype)manifest->dtype));
+    TRY(content_check(manifest, manifest->elements));
     struct version *version = find_version(store, manifest->weights);
     if (!version) {
         if (store->version_count == STORE_VERSIONS_MAX)

@@ -6,7 +6,6 @@
 
 struct sync {
     uint64_t elements;
-    enum dtype type;
     fetch_send send;
     void *context;
     struct message_manifest known[SYNC_VERSIONS_MAX];
@@ -19,12 +18,11 @@ struct sync {
     char reason[256];
 };
 
-enum status sync_create(uint64_t elements, enum dtype type, fetch_send send, void *context, struct sync **out_sync) {
+enum status sync_create(uint64_t elements, fetch_send send, void *context, struct sync **out_sync) {
     struct sync *sync = calloc(1, sizeof *sync);
     if (!sync)
         return fail(STATUS_NO_MEMORY, "weight sync");
     sync->elements = elements;
-    sync->type = type;
     sync->send = send;
     sync->context = context;
     *out_sync = sync;
@@ -54,7 +52,7 @@ static void forget(struct sync *sync, struct digest weights) {
 }
 
 enum status sync_manifest(struct sync *sync, const struct message_manifest *manifest) {
-    TRY(content_check(manifest, sync->elements, sync->type));
+    TRY(content_check(manifest, sync->elements));
     int32_t at = find(sync, manifest->weights);
     if (at < 0 && sync->known_count == SYNC_VERSIONS_MAX) {
         at = 0;

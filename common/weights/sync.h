@@ -18,8 +18,8 @@ enum sync_state { SYNC_IDLE, SYNC_FETCHING, SYNC_READY, SYNC_FAILED };
 
 struct sync;
 
-/* elements, type: of the model. send: to the weights socket. */
-enum status sync_create(uint64_t elements, enum dtype type, fetch_send send, void *context, struct sync **out_sync);
+/* elements: parameters of the model. send: to the weights socket. */
+enum status sync_create(uint64_t elements, fetch_send send, void *context, struct sync **out_sync);
 void sync_destroy(struct sync **sync);
 
 /* A version is announced. STATUS_UNSUPPORTED for a delta ("not built yet"), STATUS_MISMATCH when it is not of this model. */
@@ -40,7 +40,7 @@ struct digest sync_version(const struct sync *sync);
 void sync_progress(const struct sync *sync, uint64_t *out_bytes, uint64_t *out_total, uint64_t *out_ever);
 /* Why it failed; "" otherwise. */
 const char *sync_reason(const struct sync *sync);
-/* The staged weights: [elements] of type, free()d by the caller. Only when ready. */
+/* The staged weights: [elements] of the manifest's type, free()d by the caller. Only when ready. */
 void *sync_take(struct sync *sync, struct message_manifest *out_manifest);
 
 #endif

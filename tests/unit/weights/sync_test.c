@@ -83,7 +83,7 @@ static void open_line(struct line *line, uint64_t seed) {
     memset(line, 0, sizeof *line);
     line->seed = seed;
     ASSERT_OK(store_create(&line->store));
-    ASSERT_OK(sync_create(ELEMENTS, DTYPE_BF16, take_fetch, line, &line->sync));
+    ASSERT_OK(sync_create(ELEMENTS, take_fetch, line, &line->sync));
     for (int v = 0; v < 2; v++) {
         ASSERT_OK(store_publish(line->store, &manifests[v], versions[v]));
         ASSERT_OK(sync_manifest(line->sync, &manifests[v]));
@@ -274,7 +274,7 @@ static void manifests_of_another_model_are_refused(void **state) {
     bad.elements++;
     ASSERT_FAILS(STATUS_MISMATCH, sync_manifest(line.sync, &bad));
     bad = manifests[0];
-    bad.dtype = DTYPE_F32;
+    bad.dtype = DTYPE_F32; /* the sizes no longer agree */
     ASSERT_FAILS(STATUS_MISMATCH, sync_manifest(line.sync, &bad));
     bad = manifests[0];
     bad.chunk_bytes = 0;
