@@ -27,6 +27,7 @@ const struct option_table run_options = {options, sizeof options / sizeof option
 static const char *const trl_defaults[] = {
     "loss.preset=trl", "loss.clip_high=0.2",    "loss.dual_clip=0",       "loss.kl=0",
     "optim.warmup=0",  "loss.kl_input_clamp=0", "loss.kl_value_clamp=0",  "optim.schedule=linear",
+    "loss.kl_bias_correction=yes",
 };
 
 static enum status apply(const char *path, const char *const *assignments, size_t count, struct run_config *config) {
