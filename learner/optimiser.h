@@ -1,0 +1,53 @@
+/* AdamW over the flat parameter buffer: gradient, moments and the 16-bit remainders that make bf16 weights exact fp32 masters.
+ *
+ * A loss or gradient norm that is not finite skips the update: weights, remainders and moments stay as they are (objective
+ * reference 3.7). Everything that decides bits is in double with fixed order and without libm: beta powers are products, the
+ * cosine is a series. One thread, the device's. */
+#ifndef CANDOR_LEARNER_OPTIMISER_H
+#define CANDOR_LEARNER_OPTIMISER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/run_config.h"
+#include "common/model/parameters.h"
+
+struct optimiser_settings {
+    double lr, beta1, beta2, eps, weight_decay; /* decay of matrices; norms and biases have none */
+    double clip;                                /* global gradient norm; 0: none */
+    enum lr_schedule schedule;
+    uint64_t warmup, steps;
+};
+
+/* The learning rate of update `step` (from 0): linear warm-up, reaching lr at update warmup - 1; then constant, or down to 0 at
+ * update `steps`, linearly or along half a cosine. */
+double learning_rate(const struct optimiser_settings *settings, uint64_t step);
+
+struct optimiser {
+    struct model *model; /* borrowed */
+    struct optimiser_settings settings;
+    float *gradient, *m, *v; /* [layout->total] fp32 device */
+    uint16_t *remainder;     /* [layout->total] device; NULL when the model itself is fp32 */
+    uint64_t updates;        /* that were taken */
+    double beta1_power, beta2_power;
+};
+
+/* Zero state: the model's weights are the masters. */
+enum status optimiser_create(struct model *model, const struct optimiser_settings *settings,
+                             struct optimiser **out_optimiser);
+void optimiser_destroy(struct optimiser **optimiser);
+/* Device bytes that optimiser_create allocates. */
+int64_t optimiser_bytes(int64_t parameters, enum dtype type);
+
+void optimiser_zero_gradient(struct optimiser *optimiser);
+
+struct update {
+    double lr, gradient_norm;
+    double clip_factor; /* 1: not clipped */
+    bool skipped;
+};
+
+/* One update with the gradient gathered so far. loss: what it is the gradient of. */
+enum status optimiser_update(struct optimiser *optimiser, uint64_t step, double loss, struct update *out_update);
+
+#endif
