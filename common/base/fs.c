@@ -287,6 +287,13 @@ enum status fs_sync_directory(const char *path) {
     return status;
 }
 
+enum status fs_move_directory(const char *from, const char *to) {
+    TRY(fs_sync_directory(from));
+    if (rename(from, to) != 0)
+        return fail_errno("%s: cannot rename to %s", from, to);
+    return sync_parent(to);
+}
+
 enum status fs_map_open(const char *path, struct fs_map *out_map) {
     struct stat info;
     int fd = -1;

@@ -29,6 +29,9 @@ enum status fs_read(const char *path, size_t bytes_max, struct buf *out);
 enum status fs_write_atomic(const char *path, const void *data, size_t bytes);
 
 enum status fs_sync_directory(const char *path);
+/* Put a finished directory into place: fsync it, rename it to `to` (absent, or an empty directory), fsync the parent of `to`. The
+ * files in it are the caller's to fsync. Both must lie in one file system. */
+enum status fs_move_directory(const char *from, const char *to);
 enum status fs_free_bytes(const char *path, uint64_t *out_bytes);
 enum status fs_size(const char *path, uint64_t *out_bytes);
 
