@@ -250,7 +250,7 @@ struct message_scored {
     struct text worker_name;
 };
 
-enum outcome { OUTCOME_ACCEPTED, OUTCOME_DUPLICATE, OUTCOME_NOT_WANTED };
+enum delivery_outcome { OUTCOME_ACCEPTED, OUTCOME_DUPLICATE, OUTCOME_NOT_WANTED };
 
 /* The one acknowledgement; each outcome frees the outbox. */
 struct message_answer {

@@ -1,0 +1,366 @@
+#include "learner/checkpoint.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/clock.h"
+#include "common/base/json.h"
+#include "common/base/log.h"
+#include "common/model/safetensors.h"
+#include "learner/checkpoint_names.h"
+#include "learner/files.h"
+
+#define COPY_BYTES (4u << 20)
+#define SMALL_FILES_BYTES (16u << 20) /* tokenizer and configuration, generously */
+
+struct checkpointer {
+    struct checkpointer_settings settings;
+    char parent[PATH_BYTES];
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool closing, busy, reading;
+    /* the job; touched by the thread while busy */
+    struct checkpoint_state state;
+    struct version *current, *older[CHECKPOINT_OLDER_MAX];
+    uint32_t older_count;
+    enum status last;
+    char last_message[STATUS_MESSAGE_BYTES];
+    uint32_t failures;
+    char *chunk; /* [COPY_BYTES] */
+};
+
+/* ---- one checkpoint ---- */
+
+static enum status append_from_device(struct checkpointer *c, struct st_writer *writer, const void *from, uint64_t bytes) {
+    struct device *device = c->settings.model->device;
+    for (uint64_t at = 0; at < bytes; at += COPY_BYTES) {
+        uint64_t count = bytes - at < COPY_BYTES ? bytes - at : COPY_BYTES;
+        device->ops->download(device, c->chunk, (const char *)from + at, count);
+        TRY(st_writer_append(writer, c->chunk, count));
+    }
+    return STATUS_OK;
+}
+
+static enum status put_optimiser(struct checkpointer *c, struct st_writer *writer) {
+    const struct optimiser *o = c->settings.optimiser;
+    int64_t total = o->model->layout->total;
+    TRY(st_writer_declare(writer, "exp_avg", ST_F32, 1, &total));
+    TRY(st_writer_declare(writer, "exp_avg_sq", ST_F32, 1, &total));
+    if (o->remainder)
+        TRY(st_writer_declare(writer, "remainder", ST_U16, 1, &total));
+    TRY(append_from_device(c, writer, o->m, (uint64_t)total * sizeof *o->m));
+    TRY(append_from_device(c, writer, o->v, (uint64_t)total * sizeof *o->v));
+    return o->remainder ? append_from_device(c, writer, o->remainder, (uint64_t)total * sizeof *o->remainder) : STATUS_OK;
+}
+
+static enum status write_optimiser(struct checkpointer *c, const char *directory) {
+    char path[PATH_BYTES];
+    TRY(fs_join(path, directory, CHECKPOINT_OPTIMISER));
+    struct st_writer *writer;
+    TRY(st_writer_create(path, &writer));
+    enum status status = put_optimiser(c, writer);
+    if (status != STATUS_OK) {
+        st_writer_abort(&writer);
+        return status;
+    }
+    return st_writer_finish(&writer, NULL);
+}
+
+static enum status write_older(const struct version *version, const char *directory) {
+    char name[CHECKPOINT_NAME_BYTES], path[PATH_BYTES];
+    checkpoint_older_name(version->number, name);
+    TRY(fs_join(path, directory, name));
+    struct st_writer *writer;
+    TRY(st_writer_create(path, &writer));
+    int64_t elements = (int64_t)version->elements;
+    enum status status =
+        st_writer_declare(writer, "weights", version->type == DTYPE_BF16 ? ST_BF16 : ST_F32, 1, &elements);
+    if (status == STATUS_OK)
+        status = st_writer_append(writer, version->data, version->elements * dtype_bytes(version->type));
+    if (status != STATUS_OK) {
+        st_writer_abort(&writer);
+        return status;
+    }
+    return st_writer_finish(&writer, NULL);
+}
+
+static json_t *hex_digest(struct digest digest) {
+    char hex[DIGEST_HEX_BYTES];
+    digest_format(digest, hex);
+    return json_string(hex);
+}
+
+static json_t *hex_word(uint64_t word) {
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016" PRIx64, word);
+    return json_string(hex);
+}
+
+static json_t *state_json(const struct checkpointer *c) {
+    const struct checkpoint_state *state = &c->state;
+    json_t *older = json_array();
+    for (uint32_t i = 0; i < c->older_count; i++)
+        json_array_append_new(older, json_pack("{s:I, s:o}", "version", (json_int_t)c->older[i]->number, "weights",
+                                               hex_digest(c->older[i]->digest)));
+    return json_pack("{s:i, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "format", CHECKPOINT_FORMAT, "step",
+                     (json_int_t)state->step, "updates", (json_int_t)state->updates, "skips_in_row",
+                     (int)state->skips_in_row, "metrics_bytes", (json_int_t)state->metrics_bytes, "run_id",
+                     hex_word(state->run_id), "questions", hex_word(state->questions), "weights",
+                     hex_digest(state->weights), "config", hex_digest(state->config), "reference",
+                     hex_digest(state->reference), "older", older);
+}
+
+static enum status put_checksums(const char *directory, json_t *files) {
+    struct fs_list list;
+    TRY(fs_list_directory(directory, &list));
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
+        char path[PATH_BYTES];
+        struct digest digest;
+        uint64_t bytes;
+        status = fs_join(path, directory, list.names[i]);
+        if (status == STATUS_OK)
+            status = hash_file(path, &digest, &bytes);
+        if (status == STATUS_OK)
+            json_object_set_new(files, list.names[i],
+                                json_pack("{s:I, s:o}", "bytes", (json_int_t)bytes, "digest", hex_digest(digest)));
+    }
+    fs_list_free(&list);
+    return status;
+}
+
+/* state.json: the last file, since it holds the checksums of the others. */
+static enum status write_state(struct checkpointer *c, const char *directory) {
+    char path[PATH_BYTES];
+    TRY(fs_join(path, directory, CHECKPOINT_STATE));
+    json_t *root = state_json(c), *files = json_object();
+    enum status status = put_checksums(directory, files);
+    json_object_set_new(root, "files", files);
+    char *text = status == STATUS_OK ? json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER) : NULL;
+    json_decref(root);
+    TRY(status);
+    if (!text)
+        return fail(STATUS_NO_MEMORY, "%s: no memory", path);
+    status = fs_write_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static void mark_read(struct checkpointer *c) {
+    pthread_mutex_lock(&c->mutex);
+    c->reading = false;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static enum status write_files(struct checkpointer *c, const char *directory) {
+    enum status status = write_optimiser(c, directory);
+    mark_read(c);
+    TRY(status);
+    TRY(files_copy_tokenizer(c->settings.model_directory, directory));
+    TRY(model_save_host(c->settings.model, c->current->data, directory));
+    for (uint32_t i = 0; i < c->older_count; i++)
+        TRY(write_older(c->older[i], directory));
+    return write_state(c, directory);
+}
+
+/* The oldest beyond `keep`; what cannot be removed stays, and says so. */
+static void remove_old(struct checkpointer *c) {
+    struct fs_list list;
+    if (fs_list_directory(c->parent, &list) != STATUS_OK)
+        return;
+    uint32_t kept = 0;
+    for (size_t i = list.count; i > 0; i--) {
+        char path[PATH_BYTES];
+        if (!checkpoint_is_name(list.names[i - 1]) || ++kept <= c->settings.keep)
+            continue;
+        if (fs_join(path, c->parent, list.names[i - 1]) != STATUS_OK || fs_remove_tree(path) != STATUS_OK)
+            log_event(LOG_WARNING, "checkpoint_not_removed", "%s", status_message());
+    }
+    fs_list_free(&list);
+}
+
+static enum status write_checkpoint(struct checkpointer *c) {
+    char name[CHECKPOINT_NAME_BYTES], part[PATH_BYTES], path[PATH_BYTES], latest[PATH_BYTES];
+    checkpoint_name(c->state.step, name);
+    TRY(fs_join(path, c->parent, name));
+    TRY(fs_join(latest, c->parent, CHECKPOINT_LATEST));
+    size_t bytes = strlen(path);
+    if (bytes + sizeof CHECKPOINT_PART > sizeof part)
+        return fail(STATUS_LIMIT, "%s: the path is too long", path);
+    memcpy(part, path, bytes);
+    memcpy(part + bytes, CHECKPOINT_PART, sizeof CHECKPOINT_PART);
+    TRY(fs_remove_tree(part));
+    TRY(fs_make_directories(part));
+    enum status status = write_files(c, part);
+    if (status == STATUS_OK)
+        status = fs_remove_tree(path); /* a damaged one of the same step, from before a resume */
+    if (status == STATUS_OK)
+        status = fs_move_directory(part, path);
+    if (status != STATUS_OK) {
+        (void)fs_remove_tree(part);
+        return status;
+    }
+    strcat(name, "\n");
+    TRY(fs_write_atomic(latest, name, strlen(name)));
+    remove_old(c);
+    return STATUS_OK;
+}
+
+/* ---- the thread ---- */
+
+static void run_job(struct checkpointer *c) {
+    double start = clock_seconds();
+    enum status status = write_checkpoint(c);
+    mark_read(c);
+    if (status == STATUS_OK)
+        log_event(LOG_INFO, "checkpoint_written", "step=%" PRIu64 " seconds=%.3f", c->state.step, clock_seconds() - start);
+    else
+        log_event(LOG_ERROR, "checkpoint_failed", "step=%" PRIu64 " reason=\"%s\" training goes on", c->state.step,
+                  status_message());
+    version_release(c->current);
+    for (uint32_t i = 0; i < c->older_count; i++)
+        version_release(c->older[i]);
+    pthread_mutex_lock(&c->mutex);
+    c->last = status;
+    snprintf(c->last_message, sizeof c->last_message, "%s", status == STATUS_OK ? "" : status_message());
+    c->failures += status != STATUS_OK;
+    c->busy = false;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void *thread_main(void *argument) {
+    struct checkpointer *c = argument;
+    for (;;) {
+        pthread_mutex_lock(&c->mutex);
+        while (!c->busy && !c->closing)
+            pthread_cond_wait(&c->changed, &c->mutex);
+        bool work = c->busy;
+        pthread_mutex_unlock(&c->mutex);
+        if (!work)
+            return NULL;
+        run_job(c);
+    }
+}
+
+static enum status remove_parts(const char *parent) {
+    struct fs_list list;
+    TRY(fs_list_directory(parent, &list));
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
+        char path[PATH_BYTES];
+        size_t bytes = strlen(list.names[i]), tail = strlen(CHECKPOINT_PART);
+        if (bytes <= tail || strcmp(list.names[i] + bytes - tail, CHECKPOINT_PART) != 0)
+            continue;
+        status = fs_join(path, parent, list.names[i]);
+        if (status == STATUS_OK)
+            status = fs_remove_tree(path);
+    }
+    fs_list_free(&list);
+    return status;
+}
+
+enum status checkpointer_open(const struct checkpointer_settings *settings, struct checkpointer **out_checkpointer) {
+    struct checkpointer *c = calloc(1, sizeof *c);
+    if (c)
+        c->chunk = malloc(COPY_BYTES);
+    if (!c || !c->chunk) {
+        free(c);
+        return fail(STATUS_NO_MEMORY, "checkpoints: no memory");
+    }
+    c->settings = *settings;
+    pthread_mutex_init(&c->mutex, NULL);
+    pthread_cond_init(&c->changed, NULL);
+    enum status status = fs_join(c->parent, settings->run_directory, CHECKPOINT_FOLDER);
+    if (status == STATUS_OK)
+        status = fs_make_directories(c->parent);
+    if (status == STATUS_OK)
+        status = remove_parts(c->parent);
+    if (status == STATUS_OK && pthread_create(&c->thread, NULL, thread_main, c) != 0)
+        status = fail(STATUS_NO_MEMORY, "checkpoints: cannot start a thread");
+    if (status != STATUS_OK) {
+        free(c->chunk);
+        free(c);
+        return status;
+    }
+    *out_checkpointer = c;
+    return STATUS_OK;
+}
+
+void checkpointer_begin(struct checkpointer *c, const struct checkpoint_state *state, struct version *current,
+                        struct version *const *older, uint32_t older_count) {
+    ASSERT(older_count <= CHECKPOINT_OLDER_MAX && current->number == state->step);
+    pthread_mutex_lock(&c->mutex);
+    while (c->busy)
+        pthread_cond_wait(&c->changed, &c->mutex);
+    c->state = *state;
+    c->current = version_retain(current);
+    for (uint32_t i = 0; i < older_count; i++)
+        c->older[i] = version_retain(older[i]);
+    c->older_count = older_count;
+    c->busy = c->reading = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void checkpointer_wait_read(struct checkpointer *c) {
+    pthread_mutex_lock(&c->mutex);
+    while (c->reading)
+        pthread_cond_wait(&c->changed, &c->mutex);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+enum status checkpointer_finish(struct checkpointer *c) {
+    pthread_mutex_lock(&c->mutex);
+    while (c->busy)
+        pthread_cond_wait(&c->changed, &c->mutex);
+    enum status status = c->last;
+    if (status != STATUS_OK)
+        fail(status, "%s", c->last_message);
+    pthread_mutex_unlock(&c->mutex);
+    return status;
+}
+
+uint32_t checkpointer_failures(struct checkpointer *c) {
+    pthread_mutex_lock(&c->mutex);
+    uint32_t failures = c->failures;
+    pthread_mutex_unlock(&c->mutex);
+    return failures;
+}
+
+void checkpointer_close(struct checkpointer **checkpointer) {
+    struct checkpointer *c = *checkpointer;
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->mutex);
+    c->closing = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->mutex);
+    pthread_join(c->thread, NULL);
+    pthread_mutex_destroy(&c->mutex);
+    pthread_cond_destroy(&c->changed);
+    free(c->chunk);
+    free(c);
+    *checkpointer = NULL;
+}
+
+/* ---- room ---- */
+
+uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count) {
+    uint64_t total = (uint64_t)model->layout->total, weight = dtype_bytes(model->type);
+    uint64_t remainder = model->type == DTYPE_BF16 ? sizeof(uint16_t) : 0;
+    return total * (weight * (1 + older_count) + remainder + 2 * sizeof(float)) + SMALL_FILES_BYTES;
+}
+
+enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uint32_t keep) {
+    uint64_t available, wanted = bytes * (keep + 1);
+    TRY(fs_free_bytes(run_directory, &available));
+    if (available < wanted)
+        return fail(STATUS_IO, "%s: %.2f GB free; right would be %.2f GB: checkpoint.keep + 1 = %u checkpoints of %.2f GB",
+                    run_directory, (double)available / 1e9, (double)wanted / 1e9, keep + 1, (double)bytes / 1e9);
+    return STATUS_OK;
+}

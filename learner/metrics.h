@@ -1,0 +1,38 @@
+/* A step's figures as named numbers: one table feeds metrics.jsonl and telemetry. And in words, when a run is sick. Pure. */
+#ifndef CANDOR_LEARNER_METRICS_H
+#define CANDOR_LEARNER_METRICS_H
+
+#include "common/base/buf.h"
+#include "learner/trainer.h"
+
+#define METRICS_MAX 64
+#define METRICS_WARNINGS_MAX 16
+
+struct metrics_context {
+    uint64_t incarnation;     /* of the learner */
+    uint32_t step, version;   /* the version that the answers came from */
+    struct digest weights;    /* after the step */
+    uint64_t updates;
+    uint32_t skips_in_row, checkpoint_failures;
+    uint32_t lag;
+    bool kl;                  /* a reference is there */
+    double step_seconds, wait_seconds; /* wall time since the last step's end; waiting for answers in it */
+    const char *hub_counters; /* JSON object, or NULL */
+};
+
+struct metrics {
+    const char *names[METRICS_MAX];
+    double values[METRICS_MAX];
+    uint32_t count;
+    char warnings[METRICS_WARNINGS_MAX][192];
+    uint32_t warning_count;
+};
+
+void metrics_make(const struct metrics_context *context, const struct step_figures *figures, struct metrics *out_metrics);
+
+/* One line of metrics.jsonl, with its line feed: who, step, weights, the numbers, verdicts, the hub's counters, warnings. A value
+ * that is not finite is null. */
+void metrics_put(const struct metrics_context *context, const struct step_figures *figures, const struct metrics *metrics,
+                 struct buf *out);
+
+#endif
