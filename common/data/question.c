@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/arena.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
 
@@ -54,44 +55,18 @@ void question_put(const struct question *question, struct buf *out) {
 }
 
 /* ---- sets in memory
- * ---------------------------------------------------------------------------------------------------- Strings lie in
- * blocks that never move; the table of questions grows by doubling. */
+ * ---------------------------------------------------------------------------------------------------- */
 
-#define BLOCK_BYTES (1u << 20)
-
-struct block {
-    struct block *next;
-    size_t used, bytes;
-    _Alignas(16) char data[];
-};
+#define SET_BYTES_MAX ((size_t)4 << 30) /* the texts of one set in memory: all of TriviaQA is about 0.1 GB */
 
 struct question_arena {
-    struct block *blocks;
-    struct question *questions;
+    struct arena texts;
+    struct question *questions; /* grows by doubling; what it points to lies in texts */
     uint32_t count, capacity;
 };
 
-static void *arena_take(struct question_arena *arena, size_t bytes) {
-    bytes = (bytes + 7) & ~(size_t)7;
-    if (!arena->blocks || arena->blocks->bytes - arena->blocks->used < bytes) {
-        size_t size = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
-        struct block *block = malloc(sizeof *block + size);
-        if (!block)
-            return NULL;
-        *block = (struct block){.next = arena->blocks, .bytes = size};
-        arena->blocks = block;
-    }
-    void *taken = arena->blocks->data + arena->blocks->used;
-    arena->blocks->used += bytes;
-    return taken;
-}
-
-static const char *arena_text(struct question_arena *arena, const char *text) {
-    if (!*text)
-        return "";
-    size_t bytes = strlen(text) + 1;
-    char *copy = arena_take(arena, bytes);
-    return copy ? memcpy(copy, text, bytes) : NULL;
+static const char *keep_text(struct question_arena *arena, const char *text) {
+    return *text ? arena_copy(&arena->texts, text, strlen(text)) : "";
 }
 
 static enum status keep_question(void *user, const struct question *question) {
@@ -107,25 +82,22 @@ static enum status keep_question(void *user, const struct question *question) {
         arena->capacity = capacity;
     }
     struct question copy = *question;
-    const char **aliases = arena_take(arena, (question->alias_count + 1) * sizeof *aliases);
+    const char **aliases = arena_alloc(&arena->texts, question->alias_count * sizeof *aliases);
     bool whole = aliases != NULL;
     for (uint32_t i = 0; whole && i < question->alias_count; i++)
-        whole = (aliases[i] = arena_text(arena, question->aliases[i])) != NULL;
+        whole = (aliases[i] = keep_text(arena, question->aliases[i])) != NULL;
     copy.aliases = aliases;
     const char **fields[] = {&copy.id, &copy.set, &copy.text, &copy.label, &copy.split, &copy.metadata};
     for (size_t i = 0; whole && i < sizeof fields / sizeof *fields; i++)
-        whole = (*fields[i] = arena_text(arena, *fields[i])) != NULL;
+        whole = (*fields[i] = keep_text(arena, *fields[i])) != NULL;
     if (!whole)
-        return fail(STATUS_NO_MEMORY, "out of memory for question %u", arena->count + 1);
+        return fail(STATUS_LIMIT, "question %u: no room in memory for its texts", arena->count + 1);
     arena->questions[arena->count++] = copy;
     return STATUS_OK;
 }
 
 static void arena_free(struct question_arena *arena) {
-    for (struct block *block = arena->blocks, *next; block; block = next) {
-        next = block->next;
-        free(block);
-    }
+    arena_deinit(&arena->texts);
     free(arena->questions);
     free(arena);
 }
@@ -157,6 +129,7 @@ enum status question_set_load(const char *const *paths, size_t path_count, const
     struct question_arena *arena = calloc(1, sizeof *arena);
     if (!arena)
         return fail(STATUS_NO_MEMORY, "out of memory for questions");
+    arena_init(&arena->texts, SET_BYTES_MAX);
     struct keeper keeper = {arena, events};
     struct question_events own = {keeper_question, keeper_unusable, keeper_progress, &keeper};
     struct question_counts sum = {0};

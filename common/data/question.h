@@ -73,6 +73,9 @@ struct question_events {
     void *user;
 };
 
+/* The path inside an argument that may be "NAME=PATH". */
+const char *question_path(const char *argument);
+
 /* Read one file. path may be "NAME=PATH" to give the set its name. STATUS_NOT_FOUND; STATUS_FORMAT when the file is
  * none of the formats or ends inside a row's structure; out_counts is written on success. */
 enum status question_read(const char *path, const struct question_events *events, struct question_counts *out_counts);

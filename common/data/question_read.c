@@ -378,17 +378,20 @@ static enum status read_any(struct reader *reader) {
     return lines ? read_lines(reader) : read_delimited(reader, tabs ? '\t' : ',');
 }
 
-/* NAME=PATH when there is no such file; else the set's name by the file's: what published files are called, or its
- * stem. */
+const char *question_path(const char *argument) {
+    const char *equals = strchr(argument, '=');
+    bool named = equals && equals > argument && equals - argument < SET_NAME_BYTES && !fs_exists(argument);
+    return named ? equals + 1 : argument;
+}
+
+/* The set's name as given, else by the file's: what published files are called, or its stem. */
 static void name_set(struct reader *reader, const char *argument) {
     static const char *const known[][2] = {{"simple_qa", "simpleqa"},  {"simpleqa", "simpleqa"}, {"popqa", "popqa"},
                                            {"selfaware", "selfaware"}, {"triviaqa", "triviaqa"}, {"nq", "nq"}};
-    const char *equals = strchr(argument, '=');
-    reader->path = argument;
-    if (equals && equals > argument && equals - argument < SET_NAME_BYTES && !fs_exists(argument)) {
-        snprintf(reader->set, sizeof reader->set, "%.*s", (int)(equals - argument), argument);
-        reader->set_given = true;
-        reader->path = equals + 1;
+    reader->path = question_path(argument);
+    reader->set_given = reader->path != argument;
+    if (reader->set_given) {
+        snprintf(reader->set, sizeof reader->set, "%.*s", (int)(reader->path - 1 - argument), argument);
         return;
     }
     const char *slash = strrchr(argument, '/'), *stem = slash ? slash + 1 : argument;

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "common/base/hash.h"
+#include "common/base/utf8.h"
 #include "common/data/mix.h"
 
 /* ---- the members a row may have, by the names that published files give them
@@ -76,19 +76,6 @@ void question_row_refuse(struct question_row *row, enum unusable reason, const c
     snprintf(row->detail, sizeof row->detail, "%s", detail);
 }
 
-static bool is_utf8(const char *text, size_t bytes) {
-    for (size_t at = 0; at < bytes;) {
-        utf8proc_int32_t code;
-        utf8proc_ssize_t step = 1;
-        if ((unsigned char)text[at] >= 0x80)
-            step = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)(bytes - at), &code);
-        if (step <= 0)
-            return false;
-        at += (size_t)step;
-    }
-    return true;
-}
-
 static bool is_blank(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -107,7 +94,7 @@ static size_t keep(struct question_row *row, const char *text, size_t bytes, siz
         question_row_refuse(row, UNUSABLE_TOO_LONG, "a text above 64 kB");
         return 0;
     }
-    if (memchr(text, 0, bytes) || !is_utf8(text, bytes)) {
+    if (memchr(text, 0, bytes) || !utf8_valid(text, bytes)) {
         question_row_refuse(row, UNUSABLE_UTF8, "bytes that are not utf-8");
         return 0;
     }
