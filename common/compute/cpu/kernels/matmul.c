@@ -1,143 +1,210 @@
 /* Matrix products. One kernel serves the three of them: C [m,n] = A [m,k] B [k,n], where a strip of B is laid out once
- * as a panel [k][LANES] of fp32 and used for all rows.
+ * as a panel of fp32 (panel.h) and used for all rows of a task.
  *
  * Bits: every element of C is one chain of fused multiply-adds over k ascending, whatever the number of rows, the place
- * of the row or the cut of k into panels (a chain is stored as fp32 between two panels, which loses nothing). That is
- * ops.h O1 and O2 at once. Forward and dx start the chain at 0 and add bias or the old value at its end; dw continues
- * the chain from what is there, so rows may come in one call or in several. */
-#include "common/compute/cpu/kernels/kernels.h"
+ * of the row, the width of the vectors or the cut of k into panels (between two panels a chain is kept as fp32, which
+ * loses nothing). That is ops.h O1 and O2 at once. Forward and dx start the chain at 0 and add bias or the old value at
+ * its end; dw goes on from what is there, so rows may come in one call or in several. */
+#include "common/compute/cpu/kernels/panel.h"
 
-#define PANEL_DEPTH 448  /* k of one panel: 28 KiB, stays in the first-level cache */
-#define ROWS_AT_ONCE 256 /* rows of a task: 16 KiB of sums beside it */
+/* A panel is 32 KiB or less and stays in the first-level cache beside the rows of a tile. */
+#define PANEL_DEPTH (PANEL_VECTORS == 2 ? 256 : 448)
+#define TASK_ROWS 252 /* a multiple of every TILE_ROWS */
+#define TASK_STRIPS 8
+/* Rows of a tile: as many accumulators as the registers hold beside a panel row and one value of A. */
 #if defined(__AVX512F__)
 #define TILE_ROWS 12
 #else
 #define TILE_ROWS 6
 #endif
+#define TASK_WORK 2000000 /* multiply-adds that are worth a task: about 20 us */
 
 enum panel_source {
-    PANEL_WEIGHT_ROWS, /* B = w^T, w [n,k]: forward */
-    PANEL_WEIGHT,      /* B = w, w [k,n]: dx */
+    PANEL_TURN, /* B = w^T, w [n,k]: forward */
+    PANEL_COPY, /* B = w, w [k,n]: dx and dw */
 };
 
 enum finish { FINISH_OVER, FINISH_ADD, FINISH_CONTINUE };
 
 struct product {
     float *c;
-    const float *a;
-    int64_t a_row, a_column; /* strides of A */
-    struct weight b;
+    const float *a; /* A [m,k], or with transposed_a A^T [k,m] */
+    bool transposed_a;
+    struct weight b, bias; /* bias.data NULL: none */
     enum panel_source source;
-    struct weight bias; /* data NULL: none */
     enum finish finish;
-    int64_t m, n, k, strips;
+    int64_t m, n, k;
+    int64_t rows, strips; /* of a task */
+    int64_t row_blocks;
     struct device *device;
 };
 
-static float weight_at(struct weight w, int64_t i) {
-    return w.type == DTYPE_F32 ? ((const float *)w.data)[i] : f32_of_bf16(((const uint16_t *)w.data)[i]);
-}
-
-/* panel [depth][LANES] = B[p0 .. p0+depth, j0 .. j0+LANES]; columns past n are 0. */
-static void fill_panel(float *panel, const struct product *c, int64_t p0, int64_t depth, int64_t j0) {
-    int64_t columns = least_i64(LANES, c->n - j0);
-    if (c->source == PANEL_WEIGHT) {
-        for (int64_t p = 0; p < depth; p++) {
-            struct weight row = c->b;
-            size_t offset = (size_t)((p0 + p) * c->n) * dtype_bytes(row.type);
-            row.data = (const unsigned char *)row.data + offset;
-            v16_store(panel + p * LANES, weight_load(row, j0, columns));
-        }
-        return;
-    }
-    for (int64_t p = 0; p < depth; p++)
-        for (int64_t j = 0; j < LANES; j++)
-            panel[p * LANES + j] = j < columns ? weight_at(c->b, (j0 + j) * c->k + p0 + p) : 0.0f;
-}
-
-/* sums [rows][LANES] continue (or start) their chains over one panel. */
+/* sums [rows][STRIP] go on with (or start) their chains over one panel. A's element (i, p) is a[i * a_row + p *
+ * a_column]. */
 static inline __attribute__((always_inline)) void tile(int rows, float *sums, const float *a, int64_t a_row,
                                                        int64_t a_column, const float *panel, int64_t depth,
                                                        bool start) {
-    v16 sum[TILE_ROWS];
+    v16 sum[TILE_ROWS][PANEL_VECTORS];
     for (int i = 0; i < rows; i++)
-        sum[i] = start ? v16_zero() : v16_load(sums + i * LANES);
+        for (int j = 0; j < PANEL_VECTORS; j++)
+            sum[i][j] = start ? v16_zero() : v16_load(sums + i * STRIP + j * LANES);
     for (int64_t p = 0; p < depth; p++) {
-        v16 b = v16_load(panel + p * LANES);
-        for (int i = 0; i < rows; i++)
-            sum[i] = v16_fma(v16_set(a[i * a_row + p * a_column]), b, sum[i]);
+        v16 b[PANEL_VECTORS];
+        for (int j = 0; j < PANEL_VECTORS; j++)
+            b[j] = v16_load(panel + p * STRIP + j * LANES);
+        for (int i = 0; i < rows; i++) {
+            v16 value = v16_set(a[i * a_row + p * a_column]);
+            for (int j = 0; j < PANEL_VECTORS; j++)
+                sum[i][j] = v16_fma(value, b[j], sum[i][j]);
+        }
     }
     for (int i = 0; i < rows; i++)
-        v16_store(sums + i * LANES, sum[i]);
+        for (int j = 0; j < PANEL_VECTORS; j++)
+            v16_store(sums + i * STRIP + j * LANES, sum[i][j]);
 }
 
-static void panel_rows(int64_t rows, float *sums, const float *a, int64_t a_row, int64_t a_column, const float *panel,
-                       int64_t depth, bool start) {
-    int64_t i = 0;
-    for (; i + TILE_ROWS <= rows; i += TILE_ROWS)
-        tile(TILE_ROWS, sums + i * LANES, a + i * a_row, a_row, a_column, panel, depth, start);
-    for (; i + 2 <= rows; i += 2)
-        tile(2, sums + i * LANES, a + i * a_row, a_row, a_column, panel, depth, start);
-    if (i < rows)
-        tile(1, sums + i * LANES, a + i * a_row, a_row, a_column, panel, depth, start);
+/* Up to TILE_ROWS rows in tiles of sizes that are compiled. */
+static inline __attribute__((always_inline)) void tiles(int64_t rows, float *sums, const float *a, int64_t a_row,
+                                                        int64_t a_column, const float *panel, int64_t depth,
+                                                        bool start) {
+    while (rows > 0) {
+        int size = 0;
+#define TILE(r)                                                                                                        \
+    if (size == 0 && (r) <= TILE_ROWS && rows >= (r)) {                                                                \
+        tile((r), sums, a, a_row, a_column, panel, depth, start);                                                      \
+        size = (r);                                                                                                    \
+    }
+        TILE(12)
+        TILE(8)
+        TILE(6) TILE(4) TILE(3) TILE(2) TILE(1)
+#undef TILE
+            rows -= size;
+        sums += size * STRIP;
+        a += size * a_row;
+    }
+}
+
+/* All rows of a task over one panel; A strided [rows, k] */
+static void rows_strided(int64_t rows, float *sums, const float *a, int64_t stride, const float *panel, int64_t depth,
+                         bool start) {
+    tiles(rows, sums, a, stride, 1, panel, depth, start);
+}
+
+/* The same with A packed as [tile][depth][TILE_ROWS]. */
+static void rows_packed(int64_t rows, float *sums, const float *a, const float *panel, int64_t depth, bool start) {
+    for (int64_t i = 0; i < rows; i += TILE_ROWS)
+        tiles(least_i64(TILE_ROWS, rows - i), sums + i * STRIP, a + i * depth, 1, TILE_ROWS, panel, depth, start);
+}
+
+/* A^T [k,m], its columns i0 .. and rows p0 .., to [tile][depth][TILE_ROWS]. */
+static void pack(float *to, const struct product *c, int64_t i0, int64_t rows, int64_t p0, int64_t depth) {
+    for (int64_t i = 0; i < rows; i += TILE_ROWS) {
+        int64_t columns = least_i64(TILE_ROWS, rows - i);
+        const float *from = c->a + p0 * c->m + i0 + i;
+        if (columns == TILE_ROWS)
+            for (int64_t p = 0; p < depth; p++)
+                memcpy(to + i * depth + p * TILE_ROWS, from + p * c->m, TILE_ROWS * sizeof *to);
+        else
+            for (int64_t p = 0; p < depth; p++)
+                memcpy(to + i * depth + p * TILE_ROWS, from + p * c->m, (size_t)columns * sizeof *to);
+    }
+}
+
+static void start_rows(const struct product *c, float *sums, int64_t i0, int64_t rows, int64_t j0) {
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < STRIP && j0 + j < c->n; j += LANES)
+            v16_store(sums + i * STRIP + j, v16_load_some(c->c + (i0 + i) * c->n + j0 + j, c->n - j0 - j));
 }
 
 static void finish_rows(const struct product *c, const float *sums, int64_t i0, int64_t rows, int64_t j0) {
-    int64_t left = c->n - j0;
-    v16 bias = c->bias.data != NULL ? weight_load(c->bias, j0, left) : v16_zero();
-    for (int64_t i = 0; i < rows; i++) {
-        float *to = c->c + (i0 + i) * c->n + j0;
-        v16 sum = v16_load(sums + i * LANES);
-        if (c->bias.data != NULL)
-            sum = v16_add(sum, bias);
-        if (c->finish == FINISH_ADD)
-            sum = v16_add(v16_load_some(to, left), sum);
-        v16_store_some(to, sum, left);
+    for (int64_t j = 0; j < STRIP && j0 + j < c->n; j += LANES) {
+        int64_t left = c->n - j0 - j;
+        v16 bias = c->bias.data != NULL ? weight_load(c->bias, j0 + j, left) : v16_zero();
+        for (int64_t i = 0; i < rows; i++) {
+            float *to = c->c + (i0 + i) * c->n + j0 + j;
+            v16 sum = v16_load(sums + i * STRIP + j);
+            if (c->bias.data != NULL)
+                sum = v16_add(sum, bias);
+            if (c->finish == FINISH_ADD)
+                sum = v16_add(v16_load_some(to, left), sum);
+            v16_store_some(to, sum, left);
+        }
     }
 }
 
-/* A task is ROWS_AT_ONCE rows and one strip of LANES columns. */
+struct product_scratch {
+    float panel[PANEL_DEPTH * STRIP];
+    float sums[TASK_STRIPS][TASK_ROWS * STRIP];
+    float packed[TASK_ROWS * PANEL_DEPTH];
+};
+_Static_assert(sizeof(struct product_scratch) <= CPU_SCRATCH_BYTES, "scratch");
+
+/* A block of rows and a group of strips: one block of k after the other, so that A's part stays in the second-level
+ * cache while the strips go over it. */
+static void product_task(const struct product *c, struct product_scratch *scratch, int64_t task) {
+    int64_t i0 = task % c->row_blocks * c->rows, rows = least_i64(c->rows, c->m - i0);
+    int64_t first = task / c->row_blocks * c->strips * STRIP, last = least_i64(first + c->strips * STRIP, c->n);
+    if (c->finish == FINISH_CONTINUE)
+        for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++)
+            start_rows(c, scratch->sums[s], i0, rows, j0);
+    int64_t blocks = (c->k + PANEL_DEPTH - 1) / PANEL_DEPTH, even = ((c->k + blocks - 1) / blocks + 31) / 32 * 32;
+    for (int64_t p0 = 0; p0 < c->k; p0 += even) {
+        int64_t depth = least_i64(even, c->k - p0);
+        bool start = p0 == 0 && c->finish != FINISH_CONTINUE;
+        if (c->transposed_a)
+            pack(scratch->packed, c, i0, rows, p0, depth);
+        for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++) {
+            if (c->source == PANEL_TURN)
+                panel_turn(scratch->panel, c->b, c->n, c->k, j0, p0, depth);
+            else
+                panel_copy(scratch->panel, c->b, c->n, j0, p0, depth);
+            if (c->transposed_a)
+                rows_packed(rows, scratch->sums[s], scratch->packed, scratch->panel, depth, start);
+            else
+                rows_strided(rows, scratch->sums[s], c->a + i0 * c->k + p0, c->k, scratch->panel, depth, start);
+        }
+    }
+    for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++)
+        finish_rows(c, scratch->sums[s], i0, rows, j0);
+}
+
 static void product_tasks(void *context, int64_t begin, int64_t end, int thread) {
     const struct product *c = context;
-    float *panel = cpu_scratch(c->device, thread), *sums = panel + PANEL_DEPTH * LANES;
-    for (int64_t task = begin; task < end; task++) {
-        int64_t i0 = task / c->strips * ROWS_AT_ONCE, j0 = task % c->strips * LANES;
-        int64_t rows = least_i64(ROWS_AT_ONCE, c->m - i0), left = c->n - j0;
-        if (c->finish == FINISH_CONTINUE)
-            for (int64_t i = 0; i < rows; i++)
-                v16_store(sums + i * LANES, v16_load_some(c->c + (i0 + i) * c->n + j0, left));
-        for (int64_t p0 = 0; p0 < c->k; p0 += PANEL_DEPTH) {
-            int64_t depth = least_i64(PANEL_DEPTH, c->k - p0);
-            fill_panel(panel, c, p0, depth, j0);
-            panel_rows(rows, sums, c->a + i0 * c->a_row + p0 * c->a_column, c->a_row, c->a_column, panel, depth,
-                       p0 == 0 && c->finish != FINISH_CONTINUE);
-        }
-        finish_rows(c, sums, i0, rows, j0);
-    }
+    for (int64_t task = begin; task < end; task++)
+        product_task(c, cpu_scratch(c->device, thread), task);
 }
 
+static int64_t parts(int64_t whole, int64_t part) {
+    return (whole + part - 1) / part;
+}
+
+/* Tasks small enough that every thread gets some, and not smaller than needed: a task lays out its own panels. */
 static void product(struct device *device, struct product *c) {
-    _Static_assert((PANEL_DEPTH + ROWS_AT_ONCE) * LANES * sizeof(float) <= CPU_SCRATCH_BYTES, "scratch");
     if (c->m <= 0 || c->n <= 0)
         return;
     ASSERT(c->k >= 1);
+    int64_t threads = team_threads(cpu_team(device)), strips = parts(c->n, STRIP);
+    int64_t tasks_wanted = threads == 1 || c->m * c->n * c->k < 2 * TASK_WORK ? 1 : 3 * threads;
     c->device = device;
-    c->strips = (c->n + LANES - 1) / LANES;
-    int64_t tasks = (c->m + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * c->strips;
-    int64_t work = least_i64(c->m, ROWS_AT_ONCE) * c->k * LANES;
-    int64_t grain = 1 + 1000000 / work; /* about 30 us */
-    team_for(cpu_team(device), tasks, grain, product_tasks, c);
+    c->rows = least_i64(TASK_ROWS, c->m);
+    /* Few rows: one strip at a time reads the weights end to end. */
+    c->strips = c->m <= 2 * TILE_ROWS ? 1 : least_i64(TASK_STRIPS, strips);
+    while (c->strips > 1 && parts(c->m, c->rows) * parts(strips, c->strips) < tasks_wanted)
+        c->strips = parts(c->strips, 2);
+    while (c->rows > 4 * TILE_ROWS && parts(c->m, c->rows) * parts(strips, c->strips) < tasks_wanted)
+        c->rows = parts(parts(c->rows, 2), TILE_ROWS) * TILE_ROWS;
+    c->row_blocks = parts(c->m, c->rows);
+    int64_t tasks = c->row_blocks * parts(strips, c->strips), work = c->rows * c->strips * STRIP * c->k;
+    team_for(cpu_team(device), tasks, tasks_wanted == 1 ? tasks : 1 + TASK_WORK / work, product_tasks, c);
 }
 
 void PATH(matmul)(struct device *device, void *y, enum write_mode mode, const void *x, struct weight w,
                   struct weight bias, int32_t R, int32_t n, int32_t k) {
     product(device, &(struct product){.c = y,
                                       .a = x,
-                                      .a_row = k,
-                                      .a_column = 1,
                                       .b = w,
-                                      .source = PANEL_WEIGHT_ROWS,
                                       .bias = bias,
+                                      .source = PANEL_TURN,
                                       .finish = mode == WRITE_ADD ? FINISH_ADD : FINISH_OVER,
                                       .m = R,
                                       .n = n,
@@ -153,10 +220,8 @@ void PATH(matmul_dx)(struct device *device, void *dx, enum write_mode mode, cons
                      int32_t n, int32_t k) {
     product(device, &(struct product){.c = dx,
                                       .a = dy,
-                                      .a_row = n,
-                                      .a_column = 1,
                                       .b = w,
-                                      .source = PANEL_WEIGHT,
+                                      .source = PANEL_COPY,
                                       .finish = mode == WRITE_ADD ? FINISH_ADD : FINISH_OVER,
                                       .m = R,
                                       .n = k,
@@ -167,10 +232,9 @@ void PATH(matmul_dw)(struct device *device, float *dw, const void *dy, const voi
     if (R > 0)
         product(device, &(struct product){.c = dw,
                                           .a = dy,
-                                          .a_row = 1,
-                                          .a_column = n,
+                                          .transposed_a = true,
                                           .b = {x, DTYPE_F32},
-                                          .source = PANEL_WEIGHT,
+                                          .source = PANEL_COPY,
                                           .finish = FINISH_CONTINUE,
                                           .m = n,
                                           .n = k,
