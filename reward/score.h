@@ -16,6 +16,7 @@
 #include "common/base/status.h"
 #include "common/base/verdict.h"
 
+#define SCORE_STACK_BYTES 131072  /* three struct normal, rounded up; gold_set_create stays below it too */
 #define GOLD_ALIASES_MAX 4096     /* the longest list in TriviaQA has about 400 */
 #define GOLD_TEXT_BYTES_MAX 65536 /* the question, or one alias */
 
@@ -36,14 +37,17 @@ struct score {
     size_t final_start, final_bytes; /* the final answer as a range of the text; 0, 0 when there is none */
 };
 
-/* A model's output with its reasoning; the final answer stands in boxed[...], \boxed{...} or <answer>...</answer>.
- *   text       text_bytes long, any bytes, not NUL-terminated; borrowed for the call
- *   truncated  generation stopped at the length limit, so that a last bracket may be unfinished */
-void score_answer(const struct gold_set *set, const char *text, size_t text_bytes, bool truncated,
-                  struct score *out_score);
+/* A model's output with its reasoning; the final answer is its last complete boxed[...], \boxed{...} or
+ * <answer>...</answer>. text: text_bytes long, any bytes, not NUL-terminated; borrowed for the call. An output cut off
+ * at the length limit needs no mark: an unfinished box is no answer.
+ *
+ * The order of judgement: a final that begins with Unknown abstains; one that matches is correct; else the right answer
+ * in the reasoning is process-correct; else wrong, or malformed where there is no final. */
+void score_answer(const struct gold_set *set, const char *text, size_t text_bytes, struct score *out_score);
 
-/* The text is itself the final answer, a word or a sentence (no reasoning, so never PROCESS_CORRECT or MALFORMED, save
- * that an empty text is MALFORMED). */
+/* The text is itself the final answer, a word or a sentence, of somebody who was not trained against this matcher: what
+ * matches is correct even if hedged, and a refusal anywhere in a sentence abstains. Its first NORMAL_TOKENS_MAX tokens
+ * count. Never PROCESS_CORRECT; MALFORMED only when empty. */
 void score_plain(const struct gold_set *set, const char *text, size_t text_bytes, struct score *out_score);
 
 #endif
