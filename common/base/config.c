@@ -75,7 +75,8 @@ static void put_wanted(const struct config_option *option, struct buf *out) {
     }
 }
 
-static enum status fail_value(const struct config_option *option, const char *place, const char *text, const char *why) {
+static enum status fail_value(const struct config_option *option, const char *place, const char *text,
+                              const char *why) {
     struct buf wanted = {0};
     put_wanted(option, &wanted);
     enum status status = fail(STATUS_CONFIG, "%s%s.%s = %.*s: %s; right would be %s", place, option->section,
@@ -201,7 +202,8 @@ enum status config_defaults(const struct option_table *table, void *target) {
 
 /* ---- value to text ---- */
 
-/* Escaped so that reading gives the same bytes: no control characters, no space at an end or beside another, no bare ';'. */
+/* Escaped so that reading gives the same bytes: no control characters, no space at an end or beside another, no bare
+ * ';'. */
 static void put_text(const char *text, struct buf *out) {
     for (const char *c = text; *c; c++) {
         bool edge = c == text || c[1] == '\0' || c[-1] == ' ';
@@ -256,7 +258,8 @@ static size_t unit_bytes(const char *text) {
     return bytes;
 }
 
-/* Where to end a line of at most width bytes of longer escaped text: at a space if there is one, else between two units. */
+/* Where to end a line of at most width bytes of longer escaped text: at a space if there is one, else between two
+ * units. */
 static size_t line_break(const char *text, size_t width, bool *out_at_space) {
     size_t space = 0, i = 0;
     while (i + unit_bytes(text + i) <= width) {

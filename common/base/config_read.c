@@ -1,4 +1,5 @@
-/* Where configuration values come from: an INI file, the environment, --set; and what is said of keys that do not exist. */
+/* Where configuration values come from: an INI file, the environment, --set; and what is said of keys that do not
+ * exist. */
 #include <ctype.h>
 #include <ini.h>
 #include <stdio.h>
@@ -58,8 +59,9 @@ enum status config_fail_unknown(const struct option_table *table, const char *pl
 
 /* ---- the file ---- */
 
-/* Lines go to libinih one by one through next_line(), so that their numbers are known here. A value is complete only when
- * the next key or the end comes, as indented lines may continue it. The first error is kept; the rest is not looked at. */
+/* Lines go to libinih one by one through next_line(), so that their numbers are known here. A value is complete only
+ * when the next key or the end comes, as indented lines may continue it. The first error is kept; the rest is not
+ * looked at. */
 struct ini_state {
     const struct option_table *table;
     void *target;
@@ -141,8 +143,10 @@ static enum status begin_value(struct ini_state *state, const char *section, con
 static enum status continue_value(struct ini_state *state, const char *value) {
     const struct config_option *option = state->current;
     if (option->type != OPTION_TEXT)
-        return fail(STATUS_CONFIG, "%s:%d: indented, so it would continue %s.%s, which is not a text; begin keys in the "
-                    "first column", state->name, state->line, option->section, option->key);
+        return fail(STATUS_CONFIG,
+                    "%s:%d: indented, so it would continue %s.%s, which is not a text; begin keys in the "
+                    "first column",
+                    state->name, state->line, option->section, option->key);
     struct buf *so_far = &state->value;
     size_t backslashes = 0;
     while (backslashes < so_far->bytes && so_far->data[so_far->bytes - 1 - backslashes] == '\\')
@@ -222,7 +226,8 @@ static void variable_name(const struct config_option *option, char *out_name, si
         *c = (char)toupper((unsigned char)*c);
 }
 
-/* A variable of one of our sections that names no option is a mistake; other CANDOR_ variables are none of our business. */
+/* A variable of one of our sections that names no option is a mistake; other CANDOR_ variables are none of our
+ * business. */
 static enum status check_variable(const struct option_table *table, const char *variable) {
     char name[2 * NAME_BYTES];
     const struct config_option *section = NULL;

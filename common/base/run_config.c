@@ -25,8 +25,14 @@ const struct option_table run_options = {options, sizeof options / sizeof option
 /* What loss.preset = trl changes in the defaults; what file, environment or --set say still wins.
  * Source: GRPOConfig of trl 1.16.0 and TrainingArguments of transformers 5.24.0. */
 static const char *const trl_defaults[] = {
-    "loss.preset=trl", "loss.clip_high=0.2",    "loss.dual_clip=0",       "loss.kl=0",
-    "optim.warmup=0",  "loss.kl_input_clamp=0", "loss.kl_value_clamp=0",  "optim.schedule=linear",
+    "loss.preset=trl",
+    "loss.clip_high=0.2",
+    "loss.dual_clip=0",
+    "loss.kl=0",
+    "optim.warmup=0",
+    "loss.kl_input_clamp=0",
+    "loss.kl_value_clamp=0",
+    "optim.schedule=linear",
     "loss.kl_bias_correction=yes",
 };
 

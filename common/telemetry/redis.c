@@ -184,8 +184,7 @@ enum status redis_write(struct redis_writer *writer, const char *run, struct red
         return fail(STATUS_NO_MEMORY, "redis: no memory for a pipeline");
     for (uint32_t i = 0; i < batch->count; i++) {
         bool refused = false;
-        TRY(read_answers(writer, batch->records[i].is_sample ? SAMPLE_COMMANDS : PROCESS_COMMANDS, again,
-                         &refused));
+        TRY(read_answers(writer, batch->records[i].is_sample ? SAMPLE_COMMANDS : PROCESS_COMMANDS, again, &refused));
         refused_count += refused;
     }
     for (uint32_t i = 0; i < batch->count; i++)

@@ -20,7 +20,7 @@
 #define IDLE_MS 100        /* the thread looks into the ring this often: pushing makes no system call */
 #define RETRY_FIRST_MS 100 /* pause after the first failure; doubled up to RETRY_MOST_MS */
 #define RETRY_MOST_MS 5000
-#define STOP_S 1           /* telemetry_stop waits this long; a name look-up may hold the thread for longer */
+#define STOP_S 1 /* telemetry_stop waits this long; a name look-up may hold the thread for longer */
 #define LOG_MS 60000
 
 struct telemetry {

@@ -1,4 +1,5 @@
-/* A configuration file of arbitrary bytes: refused with a message, or a configuration that prints and reads back the same. */
+/* A configuration file of arbitrary bytes: refused with a message, or a configuration that prints and reads back the
+ * same. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

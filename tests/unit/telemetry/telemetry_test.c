@@ -88,8 +88,8 @@ static void wait_written(const struct telemetry *telemetry, uint64_t count) {
         if (telemetry_written(telemetry) >= count)
             return;
     }
-    fail_msg("%llu records written after 30 s where %llu were expected", (unsigned long long)telemetry_written(telemetry),
-             (unsigned long long)count);
+    fail_msg("%llu records written after 30 s where %llu were expected",
+             (unsigned long long)telemetry_written(telemetry), (unsigned long long)count);
 }
 
 static void push_sample(struct telemetry *telemetry, double step) {
@@ -128,8 +128,7 @@ static void only_addresses_are_taken(void **state) {
     struct telemetry *telemetry = NULL;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         ASSERT_FAILS(STATUS_CONFIG, redis_target_parse(bad[i], &target));
-    assert_string_equal(status_message(),
-                        "telemetry.redis = redis: right would be host:port or the /path of a socket");
+    assert_string_equal(status_message(), "telemetry.redis = redis: right would be host:port or the /path of a socket");
     assert_int_equal(target.port, 7);
     ASSERT_FAILS(STATUS_CONFIG, telemetry_start("localhost", "run", &telemetry));
     assert_null(telemetry);
@@ -175,8 +174,9 @@ static void processes_and_samples_arrive(void **state) {
     push_sample(telemetry, 2);
     wait_written(telemetry, 4);
     assert_string_equal(ask("KEYS candor:*:process:actor-1"), "candor:my run:process:actor-1");
-    assert_string_equal(ask("EVAL return(redis.call('HGET','candor:my'..string.char(32)..'run:process:actor-1','tokens')) 0"),
-                        "123456789");
+    assert_string_equal(
+        ask("EVAL return(redis.call('HGET','candor:my'..string.char(32)..'run:process:actor-1','tokens')) 0"),
+        "123456789");
     telemetry_stop(&telemetry);
     ASSERT_OK(telemetry_start(socket_path, "r", &telemetry));
     push_process(telemetry, "actor-1", 7);
