@@ -21,19 +21,21 @@ declare -A allowed=(
     [learner]="common/eval common/hub common/weights common/telemetry common/model common/compute common/data common/transport proto"
 )
 
-# the folder of the table that a path belongs to; "" for deploy and tests, which may use all
-folder_of() {
-    local path=$1 folder
+# folder = that of the table that path $1 belongs to; "" for deploy and tests, which may use all
+find_folder() {
     for folder in "${!allowed[@]}"; do
-        case $path in "$folder"/*) echo "$folder"; return ;; esac
+        case $1 in "$folder"/*) return ;; esac
     done
-    echo ""
+    folder=
 }
 
 while IFS=: read -r file line include; do
-    from=$(folder_of "$file")
-    target=$(sed 's/.*"\(.*\)".*/\1/' <<<"$include")
-    to=$(folder_of "$target")
+    target=${include#*\"}
+    target=${target%%\"*}
+    find_folder "$file"
+    from=$folder
+    find_folder "$target"
+    to=$folder
     if [ ! -e "$target" ]; then
         echo "$file:$line: \"$target\": no such file from the repository's root"
         bad=1
@@ -46,7 +48,7 @@ while IFS=: read -r file line include; do
 done < <(find common proto actor reward learner deploy tests \( -name '*.[ch]' -o -name '*.cu' -o -name '*.def' \) \
     -exec grep -HnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' {} + 2>/dev/null)
 
-for folder in $(find common proto actor reward learner deploy -name '*.c' -exec dirname {} \; 2>/dev/null | sort -u); do
+for folder in $(find common proto actor reward learner deploy -name '*.c' -printf '%h\n' 2>/dev/null | sort -u); do
     if [ ! -e "$folder/README.md" ]; then
         echo "$folder: has sources and no README.md"
         bad=1
