@@ -10,7 +10,7 @@
 #include "common/base/log.h"
 #include "common/model/safetensors.h"
 #include "learner/checkpoint_names.h"
-#include "learner/files.h"
+#include "learner/support.h"
 
 #define COPY_BYTES (4u << 20)
 #define SMALL_FILES_BYTES (16u << 20) /* tokenizer and configuration, generously */
@@ -160,7 +160,7 @@ static enum status write_files(struct checkpointer *c, const char *directory) {
     enum status status = write_optimiser(c, directory);
     mark_read(c);
     TRY(status);
-    TRY(files_copy_tokenizer(c->settings.model_directory, directory));
+    TRY(support_copy_tokenizer(c->settings.model_directory, directory));
     TRY(model_save_host(c->settings.model, c->current->data, directory));
     for (uint32_t i = 0; i < c->older_count; i++)
         TRY(write_older(c->older[i], directory));

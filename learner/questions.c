@@ -5,7 +5,7 @@
 
 #include "common/base/hash.h"
 #include "common/eval/outcome.h"
-#include "learner/files.h"
+#include "learner/support.h"
 
 #define PATHS_MAX 256
 
@@ -27,7 +27,7 @@ static enum status add_path(void *context, const char *path) {
 
 static enum status load_set(const char *paths, const struct question_events *events, struct question_set *out_set) {
     struct path_list list = {0};
-    enum status status = files_each_path(paths, add_path, &list);
+    enum status status = support_each_path(paths, add_path, &list);
     if (status == STATUS_OK)
         status = question_set_load((const char *const *)list.paths, list.count, events, out_set, NULL);
     for (size_t i = 0; i < list.count; i++)

@@ -8,7 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/fs.h"
 #include "common/model/train.h"
-#include "learner/files.h"
+#include "learner/support.h"
 #include "learner/microbatch.h"
 #include "learner/optimiser.h"
 #include "learner/sft_data.h"
@@ -55,7 +55,7 @@ static enum status open_model(struct sft *s, bool from_nothing) {
     TRY(chat_open(config->model_path, s->tokenizer, &s->chat));
     TRY(sft_data_load(config->sft_data, &s->chat, (uint32_t)shape.max_positions, &s->data));
     TRY(sft_order_init(&s->order, (uint64_t)config->run_seed, s->data.count));
-    TRY(device_open(files_device_spec(config), (int)config->train_threads, &s->device));
+    TRY(device_open(support_device_spec(config), (int)config->train_threads, &s->device));
     enum dtype type = config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
     int32_t positions = (int32_t)s->data.longest, vocab = tokenizer_vocab_size(s->tokenizer);
     if (!from_nothing)
@@ -81,7 +81,7 @@ static enum status open_trainer(struct sft *s) {
     struct train_limits limits = {.rows_max = (int32_t)most.rows,
                                   .targets_max = (int32_t)most.targets,
                                   .logit_chunk = (int32_t)config->train_logit_chunk};
-    limits.keep_layers = files_keep_layers(s->device, &s->model->config, limits);
+    limits.keep_layers = support_keep_layers(s->device, &s->model->config, limits);
     TRY(train_create(s->model, &limits, &s->train));
     TRY(train_batch_create((int32_t)most.rows, (int32_t)most.targets, &s->batch));
     size_t batch = (size_t)config->sft_batch;
@@ -175,7 +175,7 @@ static enum status write_model(struct sft *s, const char *out_directory) {
         return fail(STATUS_LIMIT, "%s: the path is too long", out_directory);
     TRY(fs_remove_tree(beside));
     TRY(fs_make_directories(beside));
-    enum status status = files_copy_tokenizer(s->config->model_path, beside);
+    enum status status = support_copy_tokenizer(s->config->model_path, beside);
     if (status == STATUS_OK)
         status = model_save(s->model, beside);
     if (status == STATUS_OK)

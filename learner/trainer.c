@@ -6,7 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/model/train.h"
-#include "learner/files.h"
+#include "learner/support.h"
 #include "learner/microbatch.h"
 
 struct trainer {
@@ -104,7 +104,7 @@ static enum status set_up(struct trainer *t, const struct run_config *config) {
     struct train_limits limits = {.rows_max = (int32_t)most.rows,
                                   .targets_max = (int32_t)most.targets,
                                   .logit_chunk = (int32_t)t->limits.logit_chunk};
-    limits.keep_layers = files_keep_layers(t->model->device, &t->model->config, limits);
+    limits.keep_layers = support_keep_layers(t->model->device, &t->model->config, limits);
     TRY(train_create(t->model, &limits, &t->train));
     if (!t->reference)
         return STATUS_OK;

@@ -1,4 +1,4 @@
-#include "learner/files.h"
+#include "learner/support.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@ static const char *const tokenizer_files[] = {
     "added_tokens.json",    "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
 };
 
-enum status files_copy_tokenizer(const char *from_directory, const char *to_directory) {
+enum status support_copy_tokenizer(const char *from_directory, const char *to_directory) {
     for (size_t i = 0; i < sizeof tokenizer_files / sizeof tokenizer_files[0]; i++) {
         char from[PATH_BYTES], to[PATH_BYTES];
         TRY(fs_join(from, from_directory, tokenizer_files[i]));
@@ -28,12 +28,12 @@ enum status files_copy_tokenizer(const char *from_directory, const char *to_dire
     return STATUS_OK;
 }
 
-const char *files_device_spec(const struct run_config *config) {
+const char *support_device_spec(const struct run_config *config) {
     static const char *const names[] = {"auto", "cpu"}; /* model.device in run_options.def */
     return names[config->model_device];
 }
 
-int32_t files_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits) {
+int32_t support_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits) {
     if (device->kind != DEVICE_CPU)
         return -1;
     int64_t room = (int64_t)sysconf(_SC_AVPHYS_PAGES) / 2 * (int64_t)sysconf(_SC_PAGESIZE);
@@ -43,7 +43,7 @@ int32_t files_keep_layers(const struct device *device, const struct model_config
     return limits.keep_layers;
 }
 
-enum status files_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context) {
+enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context) {
     for (const char *start = list; *start != '\0';) {
         size_t bytes = strcspn(start, ":");
         char path[PATH_BYTES];

@@ -1,6 +1,6 @@
 /* Small things about files and devices that sft, training and checkpoints share. */
-#ifndef CANDOR_LEARNER_FILES_H
-#define CANDOR_LEARNER_FILES_H
+#ifndef CANDOR_LEARNER_SUPPORT_H
+#define CANDOR_LEARNER_SUPPORT_H
 
 #include "common/base/run_config.h"
 #include "common/compute/device.h"
@@ -9,16 +9,16 @@
 #include "common/model/train.h"
 
 /* Copy what stands beside the weights (tokenizer, chat template, generation settings; not config.json), as far as it is there. */
-enum status files_copy_tokenizer(const char *from_directory, const char *to_directory);
+enum status support_copy_tokenizer(const char *from_directory, const char *to_directory);
 
 /* Name of the device of model.device. */
-const char *files_device_spec(const struct run_config *config);
+const char *support_device_spec(const struct run_config *config);
 
 /* Layers whose activations are kept for the backward pass: as many as fit half of the memory that is free now (on the CPU). It
  * changes no bit. */
-int32_t files_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits);
+int32_t support_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits);
 
 /* Call use(context, path) for each path of a ':'-separated list; empty parts are skipped. */
-enum status files_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context);
+enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context);
 
 #endif

@@ -1,0 +1,309 @@
+/* Setting a run up and taking it down (run_internal.h). */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "common/base/build.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "learner/support.h"
+#include "learner/run_internal.h"
+
+#define CANARY_ROWS 64
+
+/* ---- model, questions ---- */
+
+static enum status open_questions(struct run *run) {
+    const struct run_config *config = run->config;
+    uint32_t prompt_max = (uint32_t)config->prompt_max_tokens;
+    TRY(questions_load(config->data_train, (uint64_t)config->data_limit, config->prompt_system, &run->chat, prompt_max, NULL,
+                       &run->train));
+    if (config->data_knowledge[0])
+        TRY(questions_read_knowledge(&run->train, config->data_knowledge));
+    if (config->eval_every > 0) {
+        TRY(questions_load(config->data_eval, (uint64_t)config->eval_questions, config->prompt_system, &run->chat, prompt_max,
+                           NULL, &run->eval));
+        if (config->data_knowledge[0])
+            TRY(questions_read_knowledge(&run->eval, config->data_knowledge));
+        run->eval_count = run->eval.set.count;
+    }
+    uint32_t slots = (uint32_t)config->sample_questions, most = slots > run->eval_count ? slots : run->eval_count;
+    TRY(order_init(&run->order, (uint64_t)config->run_seed, run->train.set.count, slots));
+    run->groups = calloc(slots, sizeof *run->groups);
+    run->indices = calloc(most, sizeof *run->indices);
+    run->advantages = calloc((size_t)slots * (size_t)config->sample_group, sizeof *run->advantages);
+    if (!run->groups || !run->indices || !run->advantages)
+        return fail(STATUS_NO_MEMORY, "run: no memory for a step of %u questions", slots);
+    return STATUS_OK;
+}
+
+/* Longest sequence of the run. */
+static int32_t positions(const struct run *run) {
+    uint32_t prompt = run->train.longest > run->eval.longest ? run->train.longest : run->eval.longest;
+    return (int32_t)(prompt + (uint32_t)run->config->sample_max_new_tokens);
+}
+
+static enum status open_device(struct run *run) {
+    const struct run_config *config = run->config;
+    struct model_config shape;
+    TRY(model_config_read(config->model_path, &shape));
+    TRY(tokenizer_open(config->model_path, &run->tokenizer));
+    TRY(chat_open(config->model_path, run->tokenizer, &run->chat));
+    size_t stops;
+    run->stops = tokenizer_eos(run->tokenizer, &stops);
+    run->stop_count = (uint32_t)stops;
+    TRY(open_questions(run));
+    if (positions(run) > shape.max_positions)
+        return fail(STATUS_CONFIG, "sample.max_new_tokens = %lld: with prompts of up to %d tokens, right would be at most %d: "
+                                   "the model has %d positions", (long long)config->sample_max_new_tokens,
+                    positions(run) - (int32_t)config->sample_max_new_tokens,
+                    shape.max_positions - positions(run) + (int32_t)config->sample_max_new_tokens, shape.max_positions);
+    return device_open(support_device_spec(config), (int)config->train_threads, &run->device);
+}
+
+static enum status load_weights(struct run *run, const char *directory, struct model **out_model) {
+    enum dtype type = run->config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
+    return model_load(run->device, directory, type, positions(run), tokenizer_vocab_size(run->tokenizer), out_model);
+}
+
+static enum status open_reference(struct run *run) {
+    const struct run_config *config = run->config;
+    if (config->loss_kl <= 0)
+        return STATUS_OK;
+    const char *path = config->model_reference[0] ? config->model_reference : config->model_path;
+    TRY(load_weights(run, path, &run->reference));
+    struct digest digest;
+    TRY(model_digest(run->reference, &digest));
+    if (!digest_is_zero(run->state.reference) && !digest_equal(digest, run->state.reference))
+        return fail(STATUS_MISMATCH, "%s: not the weights that this run has as its reference; right would be the same directory",
+                    path);
+    run->state.reference = digest;
+    return STATUS_OK;
+}
+
+static enum status open_trainer(struct run *run) {
+    const struct run_config *config = run->config;
+    struct trainer_limits limits = {.prompt_tokens = run->train.longest,
+                                    .answer_tokens = (uint32_t)config->sample_max_new_tokens,
+                                    .group = (uint32_t)config->sample_group,
+                                    .groups = (uint32_t)config->sample_questions,
+                                    .microbatch_tokens = (uint32_t)config->train_microbatch_tokens,
+                                    .logit_chunk = (uint32_t)config->train_logit_chunk};
+    TRY(trainer_create(run->model, run->reference, config, &limits, &run->trainer));
+    struct infer_limits canary = {.rows_max = CANARY_ROWS,
+                                  .sequences_max = 1,
+                                  .kv_tokens = CANARY_ROWS,
+                                  .logit_rows_max = 1,
+                                  .positions_max = positions(run)};
+    return infer_create(run->model, &canary, &run->canary);
+}
+
+/* ---- where the run stands ---- */
+
+static void damaged(void *context, const char *text) {
+    (void)context;
+    log_event(LOG_ERROR, "checkpoint_damaged", "reason=\"%s\" the one before it is used", text);
+}
+
+static enum status check_resumed(const struct run *run, const struct checkpoint *checkpoint) {
+    if (!digest_equal(checkpoint->state.config, run->config_digest))
+        return fail(STATUS_MISMATCH, "%s: written under another configuration", checkpoint->directory);
+    if (checkpoint->state.run_id != run->directory.run_id)
+        return fail(STATUS_MISMATCH, "%s: of another run", checkpoint->directory);
+    if (checkpoint->state.questions != run->train.digest)
+        return fail(STATUS_MISMATCH, "data.train: its questions are not those that the run began with; right would be the "
+                                     "same files");
+    return STATUS_OK;
+}
+
+static enum status load_older(struct run *run, const struct checkpoint *checkpoint) {
+    for (uint32_t i = 0; i < checkpoint->older_count; i++) {
+        struct version *version;
+        TRY(checkpoint_load_older(checkpoint, i, run->model->type, (uint64_t)run->model->layout->total, &version));
+        enum status status = run_add_version(run, version);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+/* Loads the weights: those of the newest whole checkpoint, else model.path. out_checkpoint->directory empty: fresh. */
+static enum status open_weights(struct run *run, struct checkpoint *out_checkpoint) {
+    enum status status = checkpoint_find(run->directory.path, damaged, NULL, out_checkpoint);
+    bool fresh = status == STATUS_NOT_FOUND;
+    if (fresh) {
+        out_checkpoint->directory[0] = '\0';
+        run->checkpoint_step = 0; /* model.path holds it */
+        run->state.questions = run->train.digest;
+        run->state.run_id = run->directory.run_id;
+        run->state.config = run->config_digest;
+        TRY(load_weights(run, run->config->model_path, &run->model));
+        return model_digest(run->model, &run->state.weights);
+    }
+    TRY(status);
+    TRY(check_resumed(run, out_checkpoint));
+    run->state = out_checkpoint->state;
+    run->checkpoint_step = run->state.step;
+    TRY(load_weights(run, out_checkpoint->directory, &run->model));
+    struct digest digest;
+    TRY(model_digest(run->model, &digest));
+    if (!digest_equal(digest, run->state.weights))
+        return fail(STATUS_MISMATCH, "%s: the weights are not those of state.json", out_checkpoint->directory);
+    log_event(LOG_INFO, "resumed", "step=%" PRIu64 " checkpoint=%s", run->state.step, out_checkpoint->directory);
+    return STATUS_OK;
+}
+
+/* ---- the hub ---- */
+
+static struct text text_of(const char *text) {
+    return (struct text){.data = text, .bytes = (uint32_t)strlen(text)};
+}
+
+static enum status start_server(struct run *run) {
+    const struct run_config *config = run->config;
+    char control[ENDPOINT_BYTES], weights[ENDPOINT_BYTES];
+    TRY(daemon_endpoint(config->hub_control, run->directory.path, "control", true, control));
+    TRY(daemon_endpoint(config->hub_weights, run->directory.path, "weights", true, weights));
+    struct hub_server_settings settings = {
+        .hub = {.run_id = run->directory.run_id,
+                .incarnation = run->incarnation,
+                .seed = (uint64_t)config->run_seed,
+                .run = config->run_name,
+                .config = run->config_digest,
+                .fingerprint = {.build = text_of(build_name()),
+                                .backend = text_of(run->device->kind == DEVICE_CPU ? "cpu" : "cuda"),
+                                .device = text_of(run->device->kind == DEVICE_CPU ? "" : run->device->name),
+                                .arithmetic = text_of(run->device->arithmetic)},
+                .strict = config->run_determinism == DETERMINISM_STRICT,
+                .skip_stuck = config->run_skip_stuck,
+                .heartbeat_ms = (uint32_t)config->hub_heartbeat_ms,
+                .lease_ms = (uint32_t)config->hub_lease_ms,
+                .weights_endpoint = weights,
+                .valid_vocab = run->model->valid_vocab,
+                .positions_max = positions(run)},
+        .control = control,
+        .weights = weights,
+        .config = config,
+        .model_directory = config->model_path,
+    };
+    return hub_server_start(&settings, &run->server);
+}
+
+static void release_version(void *context) {
+    version_release(context);
+}
+
+enum status run_add_version(struct run *run, struct version *version) {
+    ASSERT(run->version_count < RUN_VERSIONS_MAX);
+    ASSERT(run->version_count == 0 || run->versions[run->version_count - 1]->number < version->number);
+    run->versions[run->version_count++] = version;
+    struct published published = {.version = version->number,
+                                  .digest = version->digest,
+                                  .canary = version->canary,
+                                  .data = version->data,
+                                  .elements = version->elements,
+                                  .dtype = (uint8_t)version->type,
+                                  .release = release_version,
+                                  .context = version_retain(version)};
+    enum status status = hub_server_publish(run->server, &published);
+    if (status != STATUS_OK)
+        version_release(version);
+    return status;
+}
+
+enum status run_capture(struct run *run, uint32_t number, struct version **out_version) {
+    struct version *version;
+    TRY(version_capture(run->model, number, &version));
+    enum status status = infer_canary(run->canary, &version->canary);
+    infer_reset(run->canary);
+    if (status != STATUS_OK) {
+        version_release(version);
+        return status;
+    }
+    *out_version = version;
+    return STATUS_OK;
+}
+
+struct version *run_find_version(struct run *run, uint32_t number) {
+    for (uint32_t i = 0; i < run->version_count; i++)
+        if (run->versions[i]->number == number)
+            return run->versions[i];
+    return NULL;
+}
+
+/* ---- all of it ---- */
+
+static void log_plan(const struct run *run) {
+    int64_t parameters = run->model->layout->total;
+    double weights = (double)parameters * (double)dtype_bytes(run->model->type);
+    log_event(LOG_INFO, "memory_plan",
+              "device=\"%s\" parameters=%" PRId64 " weights_gb=%.3f optimiser_gb=%.3f versions_gb=%.3f", run->device->name,
+              parameters, weights * (run->reference ? 2 : 1) / 1e9,
+              (double)optimiser_bytes(parameters, run->model->type) / 1e9, weights * (double)(run->config->run_lag + 2) / 1e9);
+}
+
+static enum status open_disk(struct run *run) {
+    const struct run_config *config = run->config;
+    uint32_t keep = (uint32_t)config->checkpoint_keep;
+    uint64_t bytes = checkpoint_bytes(run->model, (uint32_t)config->run_lag);
+    TRY(checkpoint_check_room(run->directory.path, bytes, keep));
+    struct checkpointer_settings settings = {.run_directory = run->directory.path,
+                                             .model_directory = config->model_path,
+                                             .model = run->model,
+                                             .optimiser = trainer_optimiser(run->trainer),
+                                             .keep = keep};
+    TRY(checkpointer_open(&settings, &run->checkpointer));
+    return run_directory_open_metrics(&run->directory, run->state.metrics_bytes);
+}
+
+enum status run_set_up(struct run *run) {
+    struct checkpoint checkpoint;
+    run->config_digest = config_digest(&run_options, run->config);
+    if (getrandom(&run->incarnation, sizeof run->incarnation, 0) != sizeof run->incarnation)
+        return fail_errno("no random number for this incarnation");
+    run->incarnation |= 1;
+    TRY(run_directory_open(run->config, &run->directory));
+    TRY(open_device(run));
+    TRY(open_weights(run, &checkpoint));
+    TRY(open_reference(run));
+    TRY(open_trainer(run));
+    if (checkpoint.directory[0])
+        TRY(checkpoint_load_optimiser(&checkpoint, trainer_optimiser(run->trainer)));
+    TRY(open_disk(run));
+    log_plan(run);
+    TRY(start_server(run));
+    if (checkpoint.directory[0])
+        TRY(load_older(run, &checkpoint));
+    struct version *version;
+    TRY(run_capture(run, (uint32_t)run->state.step, &version));
+    TRY(run_add_version(run, version));
+    run->offered = (uint32_t)run->state.step;
+    run->step_began = clock_seconds();
+    return STATUS_OK;
+}
+
+void run_tear_down(struct run *run, const char *reason) {
+    if (run->server)
+        hub_server_stop(&run->server, RUN_DRAIN_MS, reason);
+    checkpointer_close(&run->checkpointer);
+    for (uint32_t i = 0; i < run->version_count; i++)
+        version_release(run->versions[i]);
+    run->version_count = 0;
+    infer_destroy(&run->canary);
+    trainer_destroy(&run->trainer);
+    model_destroy(&run->reference);
+    model_destroy(&run->model);
+    device_close(&run->device);
+    questions_deinit(&run->train);
+    questions_deinit(&run->eval);
+    order_deinit(&run->order);
+    tokenizer_close(&run->tokenizer);
+    free(run->groups);
+    free(run->indices);
+    free(run->advantages);
+    run->groups = NULL;
+    run->indices = NULL;
+    run->advantages = NULL;
+    run_directory_close(&run->directory);
+}

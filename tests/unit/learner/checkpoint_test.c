@@ -1,0 +1,197 @@
+#include "tests/support/learner/tiny.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "learner/checkpoint.h"
+
+struct fixture {
+    struct tiny tiny;
+    struct optimiser *optimiser;
+    struct checkpointer *checkpointer;
+    char run[PATH_BYTES];
+    int damaged;
+    char reason[512];
+};
+
+static const struct optimiser_settings settings = {.lr = 1e-2, .beta1 = .9, .beta2 = .99, .eps = 1e-8, .steps = 100};
+
+static void begin(struct fixture *f) {
+    *f = (struct fixture){0};
+    tiny_open(&f->tiny);
+    ASSERT_OK(fs_join(f->run, f->tiny.directory, "run"));
+    ASSERT_OK(fs_make_directories(f->run));
+    ASSERT_OK(optimiser_create(f->tiny.model, &settings, &f->optimiser));
+    struct checkpointer_settings open = {f->run, f->tiny.world, f->tiny.model, f->optimiser, 2};
+    ASSERT_OK(checkpointer_open(&open, &f->checkpointer));
+}
+
+static void end(struct fixture *f) {
+    checkpointer_close(&f->checkpointer);
+    optimiser_destroy(&f->optimiser);
+    tiny_close(&f->tiny);
+}
+
+static void update(struct fixture *f, struct optimiser *optimiser, uint64_t step) {
+    int64_t total = f->tiny.model->layout->total;
+    struct update done;
+    for (int64_t i = 0; i < total; i++)
+        optimiser->gradient[i] = (float)((i * 7 + (int64_t)step * 13) % 31 - 15);
+    ASSERT_OK(optimiser_update(optimiser, step, 0, &done));
+}
+
+static struct checkpoint_state state_at(struct fixture *f, uint64_t step) {
+    struct checkpoint_state state = {.step = step, .updates = f->optimiser->updates, .run_id = 0xabcdef0123456789u,
+                                     .config = {1, 2}, .questions = 77, .metrics_bytes = 1234};
+    ASSERT_OK(model_digest(f->tiny.model, &state.weights));
+    state.skips_in_row = (uint32_t)(step - state.updates);
+    return state;
+}
+
+static void save(struct fixture *f, uint64_t step, struct version *older) {
+    struct checkpoint_state state = state_at(f, step);
+    struct version *current;
+    ASSERT_OK(version_capture(f->tiny.model, (uint32_t)step, &current));
+    checkpointer_begin(f->checkpointer, &state, current, &older, older ? 1 : 0);
+    version_release(current);
+    checkpointer_wait_read(f->checkpointer);
+}
+
+static void note(void *context, const char *text) {
+    struct fixture *f = context;
+    f->damaged++;
+    snprintf(f->reason, sizeof f->reason, "%s", text);
+}
+
+static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    update(&f, f.optimiser, 0);
+    struct version *older;
+    ASSERT_OK(version_capture(f.tiny.model, 1, &older));
+    update(&f, f.optimiser, 1);
+    save(&f, 3, older); /* three steps, one of them skipped */
+    update(&f, f.optimiser, 2); /* while it is being written */
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    struct digest want;
+    ASSERT_OK(model_digest(f.tiny.model, &want));
+
+    struct checkpoint found;
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    assert_int_equal(f.damaged, 0);
+    assert_true(found.state.step == 3 && found.state.updates == 2 && found.state.skips_in_row == 1);
+    assert_true(found.state.run_id == 0xabcdef0123456789u && found.state.questions == 77 && found.state.metrics_bytes == 1234);
+    struct model *model;
+    struct optimiser *optimiser;
+    ASSERT_OK(model_load(f.tiny.device, found.directory, DTYPE_BF16, 64, 0, &model));
+    ASSERT_OK(optimiser_create(model, &settings, &optimiser));
+    ASSERT_OK(checkpoint_load_optimiser(&found, optimiser));
+    struct digest got;
+    ASSERT_OK(model_digest(model, &got));
+    assert_true(digest_equal(got, found.state.weights));
+    update(&f, optimiser, 2);
+    ASSERT_OK(model_digest(model, &got));
+    assert_true(digest_equal(got, want));
+    size_t total = (size_t)model->layout->total;
+    assert_memory_equal(optimiser->remainder, f.optimiser->remainder, total * 2);
+    assert_memory_equal(optimiser->m, f.optimiser->m, total * 4);
+    assert_memory_equal(optimiser->v, f.optimiser->v, total * 4);
+
+    struct version *loaded;
+    assert_int_equal(found.older_count, 1);
+    ASSERT_OK(checkpoint_load_older(&found, 0, DTYPE_BF16, total, &loaded));
+    assert_true(loaded->number == 1 && digest_equal(loaded->digest, older->digest));
+    assert_memory_equal(loaded->data, older->data, total * 2);
+    version_release(loaded);
+    version_release(older);
+    optimiser_destroy(&optimiser);
+    model_destroy(&model);
+    end(&f);
+}
+
+static void flip_byte(const char *directory, const char *file, off_t at) {
+    char path[PATH_BYTES], byte;
+    ASSERT_OK(fs_join(path, directory, file));
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= 1;
+    assert_true(pwrite(fd, &byte, 1, at) == 1);
+    close(fd);
+}
+
+static void a_damaged_checkpoint_is_named_and_the_one_before_used(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct checkpoint found;
+    ASSERT_FAILS(STATUS_NOT_FOUND, checkpoint_find(f.run, note, &f, &found));
+    for (uint64_t step = 1; step <= 3; step++) {
+        update(&f, f.optimiser, step - 1);
+        save(&f, step, NULL);
+    }
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    char parent[PATH_BYTES], path[PATH_BYTES];
+    ASSERT_OK(fs_join(parent, f.run, "checkpoints"));
+    ASSERT_OK(fs_join(path, parent, "step-00000001"));
+    assert_false(fs_exists(path)); /* keep = 2 */
+    struct buf latest = {0};
+    ASSERT_OK(fs_join(path, parent, "latest"));
+    ASSERT_OK(fs_read(path, 100, &latest));
+    assert_string_equal(latest.data, "step-00000003\n");
+    buf_deinit(&latest);
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    assert_int_equal(found.state.step, 3);
+    flip_byte(found.directory, "optimiser.safetensors", 5000);
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    assert_int_equal(found.state.step, 2);
+    assert_true(f.damaged == 1 && strstr(f.reason, "step-00000003/optimiser.safetensors"));
+    ASSERT_OK(fs_join(path, found.directory, "model.safetensors"));
+    assert_int_equal(unlink(path), 0);
+    ASSERT_FAILS(STATUS_FORMAT, checkpoint_find(f.run, note, &f, &found));
+    end(&f);
+}
+
+static void a_failed_write_is_told_and_the_next_one_works(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    char blocked[PATH_BYTES];
+    ASSERT_OK(fs_join(blocked, f.run, "checkpoints/step-00000001.part"));
+    ASSERT_OK(fs_make_directories(blocked)); /* a crash's leftover is no hindrance */
+    save(&f, 1, NULL);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    assert_false(fs_exists(blocked));
+    char parent[PATH_BYTES];
+    ASSERT_OK(fs_join(parent, f.run, "checkpoints"));
+    ASSERT_OK(fs_remove_tree(parent));
+    ASSERT_OK(fs_write_atomic(parent, "x", 1)); /* a file where the directory was: nothing can be written */
+    save(&f, 2, NULL);
+    assert_true(checkpointer_finish(f.checkpointer) != STATUS_OK && status_message()[0]);
+    assert_int_equal(checkpointer_failures(f.checkpointer), 1);
+    assert_int_equal(unlink(parent), 0);
+    save(&f, 3, NULL);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    end(&f);
+}
+
+static void room_is_checked_for_one_more_than_kept(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    uint64_t bytes = checkpoint_bytes(f.tiny.model, 1);
+    assert_true(bytes > (uint64_t)f.tiny.model->layout->total * 14);
+    ASSERT_OK(checkpoint_check_room(f.run, 1, 2));
+    ASSERT_FAILS(STATUS_IO, checkpoint_check_room(f.run, UINT64_C(1) << 60, 2));
+    end(&f);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_resumed_optimiser_goes_on_with_the_same_bits),
+        cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_one_before_used),
+        cmocka_unit_test(a_failed_write_is_told_and_the_next_one_works),
+        cmocka_unit_test(room_is_checked_for_one_more_than_kept),
+    };
+    return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
+}
