@@ -93,87 +93,101 @@ static void emit_number(struct normal *out, struct number number, unsigned flags
     emit(out, text + begin, end - begin, TOKEN_NUMBER, flags);
 }
 
-/* Whether a unit or tens word may continue the group (the part below the last magnitude): "twenty" + "one", "hundred" +
- * "five", but not "two" + "four". */
-static bool group_takes(uint64_t group, const struct lexicon_entry *entry) {
-    if (entry->kind == LEXICON_TENS || entry->value >= 10)
-        return group % 100 == 0;
-    return group % 10 == 0 && (group == 0 || group % 100 == 0 || group % 100 >= 20) && entry->value > 0;
-}
+/* A number phrase as far as it is read: total + group, times 10^-decimals. group is the part below the last magnitude.
+ */
+struct phrase {
+    uint64_t total, group;
+    unsigned decimals, last_magnitude;
+    bool closed; /* nothing can follow: an ordinal, or digits without a magnitude */
+};
+
+#define GROUP_LIMIT 1000000 /* keeps total below 10^18 with the largest magnitude, 10^12 */
 
 static bool is_number_word(const struct lexicon_entry *entry) {
     return entry != NULL &&
            (entry->kind == LEXICON_UNIT || entry->kind == LEXICON_TENS || entry->kind == LEXICON_ORDINAL);
 }
 
-/* The number phrase at i: digits, number words, or digits with a magnitude behind. Returns the tokens used, 0 when
- * there is none. total + group is the value so far; magnitudes must fall, so "two million three thousand" is one number
- * and "one thousand two thousand" is two. */
-static uint32_t read_number(const struct normal *raw, uint32_t i, struct number *out) {
-    uint64_t total = 0, group = 0;
-    unsigned decimals = 0, last_magnitude = 15;
-    uint32_t k = i;
+/* Whether a number word may continue the group: "twenty" + "one", "hundred" + "five", but not "two" + "four". */
+static bool group_takes(uint64_t group, const struct lexicon_entry *entry) {
+    if (entry->kind == LEXICON_TENS || entry->value >= 10)
+        return group % 100 == 0;
+    return group % 10 == 0 && (group == 0 || group % 100 == 0 || group % 100 >= 20) && entry->value > 0;
+}
+
+/* The first token of a phrase: digits or a number word. False when token i is neither. */
+static bool begin_phrase(const struct normal *raw, uint32_t i, struct phrase *out) {
+    *out = (struct phrase){.last_magnitude = 15};
     if (raw->tokens[i].kind == TOKEN_NUMBER) {
         struct number digits;
         if (!read_digits(raw, i, &digits))
-            return 0;
+            return false;
         const struct lexicon_entry *next = raw_find(raw, i + 1);
-        if (next == NULL || next->kind != LEXICON_MAGNITUDE || digits.value >= 1000000) {
-            *out = digits;
-            return 1;
-        }
-        group = digits.value;
-        decimals = digits.decimals;
-        k++;
-    } else {
-        const struct lexicon_entry *first = raw_find(raw, i);
-        if (!is_number_word(first))
+        out->group = digits.value;
+        out->decimals = digits.decimals;
+        out->closed = next == NULL || next->kind != LEXICON_MAGNITUDE || digits.value >= GROUP_LIMIT;
+        return true;
+    }
+    const struct lexicon_entry *first = raw_find(raw, i);
+    if (!is_number_word(first))
+        return false;
+    out->group = first->value;
+    out->closed = first->kind == LEXICON_ORDINAL;
+    return true;
+}
+
+/* "thousand" and so on: magnitudes must fall, so "two million three thousand" is one number, "one thousand two
+ * thousand" two. */
+static bool take_magnitude(struct phrase *phrase, unsigned exponent) {
+    if (phrase->group == 0 || phrase->group >= GROUP_LIMIT || exponent >= phrase->last_magnitude)
+        return false;
+    phrase->last_magnitude = exponent;
+    while (phrase->decimals > 0 && exponent > 0)
+        phrase->decimals--, exponent--;
+    phrase->total += phrase->group * power_of_ten(exponent);
+    phrase->group = 0;
+    phrase->closed = phrase->decimals > 0;
+    return true;
+}
+
+/* The next token of a phrase at k, with an "and" before it. Returns the tokens used, 0 at the end of the phrase. */
+static uint32_t extend_phrase(const struct normal *raw, uint32_t k, struct phrase *phrase) {
+    uint32_t used = 1;
+    const struct lexicon_entry *entry = raw_find(raw, k);
+    if (entry == NULL || phrase->closed)
+        return 0;
+    if (entry->kind == LEXICON_MAGNITUDE)
+        return take_magnitude(phrase, entry->value) ? 1 : 0;
+    if (phrase->decimals > 0)
+        return 0;
+    if (entry->kind == LEXICON_HUNDRED) {
+        if (phrase->group == 0 || phrase->group >= 100)
             return 0;
-        group = first->value;
-        k++;
-        if (first->kind == LEXICON_ORDINAL) {
-            *out = (struct number){group, 0};
-            return 1;
-        }
+        phrase->group *= 100;
+        return 1;
     }
-    for (; k < raw->token_count; k++) {
-        uint32_t at = k;
-        const struct lexicon_entry *entry = raw_find(raw, at);
-        if (entry != NULL && raw_is(raw, at, "and") && (total > 0 || group >= 100) && decimals == 0) {
-            at++;
-            entry = raw_find(raw, at);
-            if (!is_number_word(entry))
-                break;
-        }
-        if (entry == NULL)
-            break;
-        if (is_number_word(entry) && decimals == 0 && group_takes(group, entry) && total + group > 0) {
-            group += entry->value;
-            if (entry->kind == LEXICON_ORDINAL) {
-                k = at + 1;
-                break;
-            }
-        } else if (entry->kind == LEXICON_HUNDRED && group > 0 && group < 100 && decimals == 0 && at == k) {
-            group *= 100;
-        } else if (entry->kind == LEXICON_MAGNITUDE && group > 0 && group < 1000000 && entry->value < last_magnitude &&
-                   at == k) {
-            last_magnitude = entry->value;
-            unsigned exponent = entry->value;
-            while (decimals > 0 && exponent > 0)
-                decimals--, exponent--;
-            total += group * power_of_ten(exponent);
-            group = 0;
-            if (decimals > 0) {
-                k++;
-                break;
-            }
-        } else {
-            break;
-        }
-        k = at;
+    if (raw_is(raw, k, "and") && (phrase->total > 0 || phrase->group >= 100)) {
+        entry = raw_find(raw, k + 1);
+        used = 2;
     }
-    *out = (struct number){total + group, decimals};
-    return k - i;
+    if (!is_number_word(entry) || phrase->total + phrase->group == 0 || !group_takes(phrase->group, entry))
+        return 0;
+    phrase->group += entry->value;
+    phrase->closed = entry->kind == LEXICON_ORDINAL;
+    return used;
+}
+
+/* The number phrase at i: digits, number words, or digits with a magnitude behind. Returns the tokens used, 0 when
+ * there is none. */
+static uint32_t read_number(const struct normal *raw, uint32_t i, struct number *out) {
+    struct phrase phrase;
+    if (!begin_phrase(raw, i, &phrase))
+        return 0;
+    uint32_t count = 1, used;
+    while ((used = extend_phrase(raw, i + count, &phrase)) > 0)
+        count += used;
+    *out = (struct number){phrase.total + phrase.group, phrase.decimals};
+    return count;
 }
 
 /* II, VIII, XIV: 0 when not a Roman numeral that may be read as a number. Single letters, and forms that are rather

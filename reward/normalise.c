@@ -11,6 +11,7 @@ struct splitter {
     struct normal *out;
     bool open;         /* a token is being built: out->tokens[out->token_count] */
     bool gap;          /* punctuation was passed since the last token */
+    bool comma;        /* ... a comma, semicolon or slash among it */
     bool lower_last;   /* the last letter was lower case */
     bool point;        /* the open number has its decimal point */
     bool grouped;      /* the open number has separators of thousands */
@@ -43,10 +44,10 @@ static bool full(const struct splitter *s) {
 
 static void begin_token(struct splitter *s, enum token_kind kind, bool upper) {
     close_token(s);
-    unsigned flags = (s->gap ? TOKEN_GAP : 0) | (upper ? TOKEN_UPPER | TOKEN_CAPS : 0);
+    unsigned flags = (s->gap ? TOKEN_GAP : 0) | (s->comma ? TOKEN_COMMA : 0) | (upper ? TOKEN_UPPER | TOKEN_CAPS : 0);
     *open_token(s) = (struct token){.start = s->out->text_bytes, .kind = (uint8_t)kind, .flags = (uint8_t)flags};
     s->open = true;
-    s->gap = s->point = s->grouped = false;
+    s->gap = s->comma = s->point = s->grouped = false;
 }
 
 static void put_byte(struct splitter *s, char byte) {
@@ -239,6 +240,7 @@ static void on_mark(struct splitter *s, struct glyph glyph) {
             fold->position++;
     } else if (glyph.kind == GLYPH_BREAK && glyph.code_point != '$' && glyph.code_point != '%') {
         s->gap = true;
+        s->comma = s->comma || glyph.code_point == ',' || glyph.code_point == ';' || glyph.code_point == '/';
     }
 }
 

@@ -27,6 +27,7 @@ enum token_kind { TOKEN_WORD, TOKEN_NUMBER, TOKEN_MONTH };
 #define TOKEN_GAP 16u   /* punctuation other than a full stop or dash stands before it */
 #define TOKEN_ASKED 32u /* stands in the question too (set by gold_set_create on aliases) */
 #define TOKEN_IDEOGRAPH 64u
+#define TOKEN_COMMA 128u /* a comma, semicolon or slash stands before it */
 
 struct token {
     uint32_t start; /* in struct normal's text */

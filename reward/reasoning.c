@@ -9,6 +9,44 @@
 #define WINDOW_BYTES 4096
 #define OVERLAP_BYTES 512 /* an alias that is longer may be missed where two windows meet */
 #define ANSWER_IS_BYTES 64
+#define PART_TOKENS_MOST 4 /* of an item of a list; a longer part between commas is prose */
+
+/* Items of a list that follow token `at` in its sentence: parts between commas of at most PART_TOKENS_MOST tokens,
+ * after the rest of its own part. */
+static uint32_t items_after(struct token_list list, uint32_t at) {
+    uint32_t items = 0, tokens = 0;
+    bool own = true, stop = false;
+    for (uint32_t i = at; i < list.count && !stop && ++tokens <= PART_TOKENS_MOST; i++) {
+        stop = (list.tokens[i].flags & TOKEN_DOTTED) != 0;
+        if (stop || i + 1 == list.count || (list.tokens[i + 1].flags & TOKEN_COMMA) != 0) {
+            items += !own;
+            own = false;
+            tokens = 0;
+        }
+    }
+    return items;
+}
+
+/* Items before it; the first may have prose in front: "It is one of London, Paris ...". */
+static uint32_t items_before(struct token_list list, uint32_t at) {
+    uint32_t items = 0, tokens = 0;
+    bool own = true;
+    for (uint32_t i = at + 1; i-- > 0 && (i == at || (list.tokens[i].flags & TOKEN_DOTTED) == 0);) {
+        if (++tokens > PART_TOKENS_MOST)
+            return items + !own;
+        if (i == 0 || (list.tokens[i].flags & TOKEN_COMMA) != 0) {
+            items += !own;
+            own = false;
+            tokens = 0;
+        }
+    }
+    return items + (!own && tokens > 0);
+}
+
+/* The alias of `count` tokens at i stands in a list: "Paris, London, Rome, Berlin". */
+static bool in_list(struct token_list list, uint32_t i, uint32_t count) {
+    return items_before(list, i) + items_after(list, i + count - 1) >= REASONING_CANDIDATES_MAX;
+}
 
 static bool alias_at(const struct gold_set *set, struct token_list list, uint32_t i) {
     uint32_t hash = list.tokens[i].hash;
@@ -21,7 +59,7 @@ static bool alias_at(const struct gold_set *set, struct token_list list, uint32_
         uint32_t k = 0;
         while (k < alias->list.count && token_same(alias->list, k, list, i + k))
             k++;
-        if (k == alias->list.count)
+        if (k == alias->list.count && !in_list(list, i, k))
             return true;
     }
     return false;

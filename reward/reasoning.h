@@ -2,7 +2,8 @@
  * of factuality.md 3.3 keep a model from earning it by listing candidates or by chance:
  *   - an alias counts as a span of whole tokens, of at least 4 letters or 2 digits, not standing in the question, and
  * not of a closed class (yes, no, north ...)
- *   - at most REASONING_CANDIDATES_MAX different answers are put forward in boxes and after "answer is"
+ *   - at most REASONING_CANDIDATES_MAX different answers are put forward in boxes and after "answer is", and the alias
+ * does not stand in a list of more
  *   - what a search tool returned (<information>) is not the model's reasoning */
 #ifndef CANDOR_REWARD_REASONING_H
 #define CANDOR_REWARD_REASONING_H

@@ -142,6 +142,10 @@ static void the_right_answer_in_the_reasoning_is_process_correct(void **state) {
         {"<information>Doc</information> so Paris. boxed[Rome]", VERDICT_PROCESS_CORRECT, NULL},
         {"boxed[Paris] boxed[London] boxed[Rome]", VERDICT_PROCESS_CORRECT, NULL},
         {"boxed[Paris] boxed[London] boxed[Madrid] boxed[Rome]", VERDICT_WRONG, NULL},
+        {"It is one of London, Paris, Rome, Berlin. boxed[Rome]", VERDICT_WRONG, NULL},
+        {"London, Rome, Berlin, maybe Paris. boxed[Rome]", VERDICT_WRONG, NULL},
+        {"Paris, London, Rome, Berlin. boxed[Rome]", VERDICT_WRONG, NULL},
+        {"Not London, Rome or Berlin. It is Paris, France. boxed[Rome]", VERDICT_PROCESS_CORRECT, NULL},
         {"The answer is Paris. The answer is London. The answer is Oslo. boxed[Rome]", VERDICT_WRONG, NULL},
     };
     CHECK(examples);
