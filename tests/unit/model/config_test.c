@@ -23,8 +23,10 @@ static enum status read_with(const char *from, const char *to, struct model_conf
         "{\"architectures\": [\"Qwen2ForCausalLM\"], \"attention_dropout\": 0.0, \"bos_token_id\": 151643,\n"
         "\"eos_token_id\": 151645, \"hidden_act\": \"silu\", \"hidden_size\": 896, \"initializer_range\": 0.02,\n"
         "\"intermediate_size\": 4864, \"max_position_embeddings\": 32768, \"max_window_layers\": 21,\n"
-        "\"model_type\": \"qwen2\", \"num_attention_heads\": 14, \"num_hidden_layers\": 24, \"num_key_value_heads\": 2,\n"
-        "\"rms_norm_eps\": 1e-06, \"rope_theta\": 1000000.0, \"sliding_window\": 32768, \"tie_word_embeddings\": true,\n"
+        "\"model_type\": \"qwen2\", \"num_attention_heads\": 14, \"num_hidden_layers\": 24, \"num_key_value_heads\": "
+        "2,\n"
+        "\"rms_norm_eps\": 1e-06, \"rope_theta\": 1000000.0, \"sliding_window\": 32768, \"tie_word_embeddings\": "
+        "true,\n"
         "\"torch_dtype\": \"bfloat16\", \"use_sliding_window\": false, \"vocab_size\": 151936}\n";
     struct buf out = {0};
     const char *at = from ? strstr(text, from) : text;
@@ -134,10 +136,17 @@ static void what_is_written_reads_back(void **state) {
 
 static void sizes_are_those_of_the_published_models(void **state) {
     (void)state;
-    const struct model_config seven = {.layers = 28, .hidden = 3584, .heads = 28, .kv_heads = 4, .head_dim = 128,
-                                       .ffn = 18944, .vocab = 152064, .tied = false};
+    const struct model_config seven = {.layers = 28,
+                                       .hidden = 3584,
+                                       .heads = 28,
+                                       .kv_heads = 4,
+                                       .head_dim = 128,
+                                       .ffn = 18944,
+                                       .vocab = 152064,
+                                       .tied = false};
     assert_int_equal(model_parameter_count(&seven), 7615616512);
-    /* 7.07e9 parameters take part in a product: 14.14 GFLOP a token, and 0.4 MFLOP a token of context (engine.md 1.1, 8) */
+    /* 7.07e9 parameters take part in a product: 14.14 GFLOP a token, and 0.4 MFLOP a token of context (engine.md 1.1,
+     * 8) */
     assert_true(model_forward_flop(&seven, 0) > 14.13e9 && model_forward_flop(&seven, 0) < 14.15e9);
     double context = model_forward_flop(&seven, 256) - model_forward_flop(&seven, 0);
     assert_true(context > 0.102e9 && context < 0.104e9);

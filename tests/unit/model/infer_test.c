@@ -20,8 +20,11 @@ struct engine {
 };
 
 static void open_engine(struct engine *e, int threads, int64_t kv_tokens) {
-    const struct infer_limits limits = {
-        .rows_max = ROWS_MAX, .sequences_max = 70, .kv_tokens = kv_tokens, .logit_rows_max = ROWS_MAX, .positions_max = 128};
+    const struct infer_limits limits = {.rows_max = ROWS_MAX,
+                                        .sequences_max = 70,
+                                        .kv_tokens = kv_tokens,
+                                        .logit_rows_max = ROWS_MAX,
+                                        .positions_max = 128};
     ASSERT_OK(device_open("cpu", threads, &e->device));
     e->model = golden_small_model(e->device, DTYPE_BF16, 256);
     ASSERT_OK(infer_create(e->model, &limits, &e->infer));
@@ -42,7 +45,8 @@ static int32_t token_at(uint32_t seed, int32_t p) {
 static void append(struct infer *infer, int32_t sequence, uint32_t seed, int32_t from, int32_t to) {
     struct infer_row rows[ROWS_MAX];
     for (int32_t p = from; p < to; p++)
-        rows[p - from] = (struct infer_row){.sequence = sequence, .token = token_at(seed, p), .want_logits = p == to - 1};
+        rows[p - from] =
+            (struct infer_row){.sequence = sequence, .token = token_at(seed, p), .want_logits = p == to - 1};
     ASSERT_OK(infer_forward(infer, rows, to - from));
 }
 
@@ -87,8 +91,8 @@ static int make_reference_once(void **state) {
 
 /* ---- who else is there ---- */
 
-/* `batch` sequences of which number `place` is the one looked at: prefilled together (the others have other lengths), then
- * decoded together. */
+/* `batch` sequences of which number `place` is the one looked at: prefilled together (the others have other lengths),
+ * then decoded together. */
 static void check_in_batch(struct engine *e, uint32_t l, int32_t batch, int32_t place) {
     static struct infer_row rows[ROWS_MAX];
     int32_t sequences[64], count = 0;
@@ -98,8 +102,8 @@ static void check_in_batch(struct engine *e, uint32_t l, int32_t batch, int32_t 
         int32_t length = b == place ? lengths[l] : 1 + b % 5; /* rows of 64 sequences fit one pass */
         uint32_t seed = b == place ? l : 1000 + (uint32_t)b;
         for (int32_t p = 0; p < length; p++)
-            rows[count++] =
-                (struct infer_row){.sequence = sequences[b], .token = token_at(seed, p), .want_logits = p == length - 1};
+            rows[count++] = (struct infer_row){
+                .sequence = sequences[b], .token = token_at(seed, p), .want_logits = p == length - 1};
     }
     ASSERT_OK(infer_forward(e->infer, rows, count));
     read_logits(e->infer, place, got);

@@ -65,7 +65,8 @@ static void invariants_hold_under_random_use(void **state) {
         else if (words[1] % 8 == 0)
             kv_pages_close(&kv, s);
         else if (words[1] % 8 < 3)
-            kv_pages_fork(&kv, s, sequence->length ? (int32_t)(words[2] % (uint32_t)sequence->length) : 0, &made, &from, &to);
+            kv_pages_fork(&kv, s, sequence->length ? (int32_t)(words[2] % (uint32_t)sequence->length) : 0, &made, &from,
+                          &to);
         else {
             int32_t more = (int32_t)(words[2] % 20);
             if (sequence->length + more <= 8 * KV_PAGE_TOKENS && kv_pages_missing(sequence, more) <= kv.free_count) {

@@ -10,9 +10,19 @@
 
 static struct device *device;
 static char directory[PATH_BYTES];
-static const struct model_config small = {.layers = 2, .hidden = 16, .heads = 2, .kv_heads = 1, .head_dim = 64, .ffn = 24,
-                                          .vocab = 40, .max_positions = 64, .rope_theta = 1e6, .rms_eps = 1e-6f,
-                                          .tied = false, .bos = -1, .eos = 1};
+static const struct model_config small = {.layers = 2,
+                                          .hidden = 16,
+                                          .heads = 2,
+                                          .kv_heads = 1,
+                                          .head_dim = 64,
+                                          .ffn = 24,
+                                          .vocab = 40,
+                                          .max_positions = 64,
+                                          .rope_theta = 1e6,
+                                          .rms_eps = 1e-6f,
+                                          .tied = false,
+                                          .bos = -1,
+                                          .eos = 1};
 
 static int open_all(void **state) {
     (void)state;
@@ -143,14 +153,15 @@ static void a_host_copy_saves_as_it_was(void **state) {
 
 /* What to write in place of one tensor of a saved model. */
 struct edit {
-    const char *name;    /* of the tensor; NULL: none */
-    const char *rename;  /* "": leave it out */
+    const char *name;   /* of the tensor; NULL: none */
+    const char *rename; /* "": leave it out */
     enum st_dtype dtype;
     int64_t rows, cols;
 };
 
 /* Writes entries [first, last) of the model to a file, one of them edited (its data are zeros). */
-static void write_part(const struct model *model, const char *name, int32_t first, int32_t last, const struct edit *edit) {
+static void write_part(const struct model *model, const char *name, int32_t first, int32_t last,
+                       const struct edit *edit) {
     char path[PATH_BYTES];
     struct st_writer *writer = NULL;
     static const char zeros[1 << 16];
@@ -200,7 +211,9 @@ static void other_tensors_are_refused_by_name(void **state) {
         {{"model.norm.weight", "", ST_BF16, 16, 1}, STATUS_MISMATCH, "no tensor model.norm.weight"},
         {{"model.norm.weight", "model.norm.bias", ST_BF16, 16, 1}, STATUS_MISMATCH, "model.norm.bias: no such tensor"},
         {{"model.norm.weight", "model.norm.weight", ST_F16, 16, 1}, STATUS_UNSUPPORTED, "has dtype F16; BF16 and F32"},
-        {{"model.norm.weight", "model.norm.weight", ST_BF16, 24, 1}, STATUS_MISMATCH, "shape [24, 1 ..]; config.json makes [16, 1]"},
+        {{"model.norm.weight", "model.norm.weight", ST_BF16, 24, 1},
+         STATUS_MISMATCH,
+         "shape [24, 1 ..]; config.json makes [16, 1]"},
         {{"lm_head.weight", "lm_head.weight", ST_BF16, 48, 16}, STATUS_MISMATCH, "shape [48, 16 ..]"},
     };
     struct model *model = fresh_model(&small, DTYPE_BF16);
@@ -246,9 +259,10 @@ static void shards_load_as_one_model(void **state) {
     write_part(model, "model-00001-of-00002.safetensors", 0, 9, NULL);
     write_part(model, "model-00002-of-00002.safetensors", 9, count, NULL);
     expect_refusal(STATUS_NOT_FOUND, "neither model.safetensors nor model.safetensors.index.json");
-    write_text("model.safetensors.index.json", "{\"metadata\":{},\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\","
-                                               "\"b\":\"model-00002-of-00002.safetensors\","
-                                               "\"c\":\"model-00001-of-00002.safetensors\"}}");
+    write_text("model.safetensors.index.json",
+               "{\"metadata\":{},\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\","
+               "\"b\":\"model-00002-of-00002.safetensors\","
+               "\"c\":\"model-00001-of-00002.safetensors\"}}");
     ASSERT_OK(model_load(device, directory, DTYPE_BF16, 32, 0, &loaded));
     assert_true(digest_equal(digest_of(model), digest_of(loaded)));
     model_destroy(&loaded);

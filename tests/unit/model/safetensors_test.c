@@ -53,7 +53,8 @@ static void hostile_files_are_refused(void **state) {
         {"[]", 0, 0, "begins with byte 0x5b"},
         {"{\"a\":", 0, 0, "not valid JSON"},
         {"{\"a\xff\":1}", 0, 0, "not valid JSON"},
-        {"{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{\"i\":{\"j\":{\"k\":{\"l\":{\"m\":{\"n\":{\"o\":{\"p\":{}"
+        {"{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{\"h\":{\"i\":{\"j\":{\"k\":{\"l\":{\"m\":{\"n\":{\"o\":{"
+         "\"p\":{}"
          "}}}}}}}}}}}}}}}}",
          0, 0, "nested deeper"},
         /* names and members */
@@ -77,8 +78,10 @@ static void hostile_files_are_refused(void **state) {
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807],\"data_offsets\":[0,1]}}", 1, 0, "overflows"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[9223372036854775808],\"data_offsets\":[0,1]}}", 1, 0, "not valid JSON"},
         /* places */
-        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1, 0, "span 1 bytes; shape and dtype make 2"},
-        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,2]}}", 2, 0, "span 2 bytes; shape and dtype make 4"},
+        {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1, 0,
+         "span 1 bytes; shape and dtype make 2"},
+        {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,2]}}", 2, 0,
+         "span 2 bytes; shape and dtype make 4"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 1, 0, "begin <= end <= 1"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[-1,0]}}", 1, 0, "0 <= begin"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,0]}}", 1, 0, "0 <= begin <= end"},

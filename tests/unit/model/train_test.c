@@ -1,5 +1,5 @@
-/* Training: the same bits as sampling, whatever the packing; gradients that do not depend on memory plan or threads and agree
- * with finite differences. */
+/* Training: the same bits as sampling, whatever the packing; gradients that do not depend on memory plan or threads and
+ * agree with finite differences. */
 #include "tests/support/test.h"
 
 #include <math.h>
@@ -239,7 +239,9 @@ static void kept_recomputed_and_chunked_gradients_have_the_same_bits(void **stat
     static const struct {
         int32_t chunk, keep;
         const char *what;
-    } plans[] = {{100000, 0, "all recomputed"}, {100000, 1, "one layer kept"}, {100000, 9, "more than there are kept"},
+    } plans[] = {{100000, 0, "all recomputed"},
+                 {100000, 1, "one layer kept"},
+                 {100000, 9, "more than there are kept"},
                  {33, -1, "logits in chunks"}};
     struct trainer all, other;
     open_trainer(&all, model, 100000, -1);
@@ -339,7 +341,8 @@ static void targets_without_a_gradient_contribute_nothing(void **state) {
     close_trainer(&without);
 }
 
-/* The loss along the gradient of one tensor rises as its norm says; fp32 storage, so that small steps are not rounded. */
+/* The loss along the gradient of one tensor rises as its norm says; fp32 storage, so that small steps are not rounded.
+ */
 static void finite_differences_agree_through_the_whole_model(void **state) {
     (void)state;
     struct model *wide = golden_small_model(device, DTYPE_F32, 128);
@@ -361,8 +364,7 @@ static void finite_differences_agree_through_the_whole_model(void **state) {
         /* A step of 1/512: the loss's rounding error (1e-6) stays below 1e-3 of the change, its curvature too. */
         for (int side = 0; side < 2; side++) {
             for (int64_t i = 0; i < count; i++)
-                weights[first + i] =
-                    kept[i] + (float)((side ? 1 : -1) * 0x1p-9 * (double)t.host[first + i] / norm);
+                weights[first + i] = kept[i] + (float)((side ? 1 : -1) * 0x1p-9 * (double)t.host[first + i] / norm);
             forward(&t);
             for (int32_t i = 0; i < train_batch_targets(t.batch); i++)
                 loss[side] += (double)t.dlp[i] * (double)t.lp[i];
