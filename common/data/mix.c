@@ -216,9 +216,10 @@ static enum status decide(struct mix *mix) {
  * --------------------------------------------------------------------------------------------------------- */
 
 static enum status output_open(struct output *output, const char *directory, const char *name) {
+    char temporary[64];
+    snprintf(temporary, sizeof temporary, "%s.%ld.tmp", name, (long)getpid());
     TRY(fs_join(output->path, directory, name));
-    if (snprintf(output->temporary, sizeof output->temporary, "%s.%ld.tmp", output->path, (long)getpid()) >= PATH_BYTES)
-        return fail(STATUS_LIMIT, "%s: the path is too long", output->path);
+    TRY(fs_join(output->temporary, directory, temporary));
     output->file = fopen(output->temporary, "wxe");
     return output->file ? STATUS_OK : fail_errno("%s", output->temporary);
 }

@@ -314,6 +314,7 @@ static enum status read_delimited(struct reader *reader, char delimiter) {
     if (csv_init(&parser, CSV_APPEND_NULL) == 0) {
         csv_set_delim(&parser, (unsigned char)delimiter);
         csv_set_space_func(&parser, is_csv_space);
+        csv_set_blk_size(&parser, CHUNK_BYTES); /* growing by libcsv's 128 bytes, a long cell takes for ever */
         question_row_reset(&reader->row);
         status = feed(&table, &parser, file);
         csv_free(&parser);
