@@ -47,15 +47,15 @@ struct world {
 
 void world_defaults(struct world_options *options) {
     *options = (struct world_options){
-        .always = 200,
+        .always = 160,
         .sometimes = 200,
-        .never = 200,
+        .never = 240,
         .train_share = 0.5,
-        .gold_low = 0.2,
-        .gold_high = 0.6,
+        .gold_low = 0.25,
+        .gold_high = 0.7,
         .draws = 48,
         .forced_draws = 16,
-        .unknown_share = 0.125,
+        .unknown_share = 0.25,
         .stranger_share = 0.15,
     };
 }

@@ -32,7 +32,9 @@ struct world_options {
     double stranger_share;             /* of all texts */
 };
 
-/* 200 facts of each class, half of each trained on; q in [.2, .6]; 48 + 16 texts a fact; Unknown .125; strangers .15.
+/* 160 facts always, 200 sometimes, 240 never shown, half of each trained on; q in [.25, .7]; 48 + 16 texts a fact; Unknown .25;
+ * strangers .15. Unknown and the never class are this frequent because training rewards Unknown in one class of three: at equal
+ * sizes and .125 it dies out within 20 steps and comes back only by luck (factuality.md sections 1.6 and 6.4).
  */
 void world_defaults(struct world_options *options);
 
