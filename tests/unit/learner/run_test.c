@@ -1,0 +1,302 @@
+/* The run's loop against a hub without sockets: lag, resume, skips, evaluations. */
+#include "tests/support/learner/fake_hub.h"
+#include "tests/support/learner/tiny.h"
+
+#include "common/base/json.h"
+#include "learner/checkpoint.h"
+
+#define STEPS 6
+
+static const char *const standard[] = {
+    "run.steps=6",       "sample.questions=3",       "sample.group=4",  "sample.max_new_tokens=5", "optim.lr=1e-2",
+    "optim.warmup=0",    "train.threads=1",          "loss.kl=0",       "prompt.system=Answer",    "checkpoint.every=2",
+    "log.level=error",
+};
+
+struct fixture {
+    struct tiny tiny;
+    char model[PATH_BYTES];
+};
+
+static void begin(struct fixture *f) {
+    tiny_open(&f->tiny);
+    ASSERT_OK(model_save(f->tiny.model, f->tiny.world)); /* random weights beside the tokenizer */
+    fake_hub_reset();
+}
+
+/* One life of a learner in run directory `name`; more: NULL-terminated. */
+static enum status live(struct fixture *f, const char *name, const char *const *more) {
+    const char *assignments[32];
+    char directory[2 * PATH_BYTES];
+    size_t count = 0;
+    for (; count < sizeof standard / sizeof standard[0]; count++)
+        assignments[count] = standard[count];
+    snprintf(directory, sizeof directory, "run.directory=%s/%s", f->tiny.directory, name);
+    assignments[count++] = directory;
+    for (; *more; more++)
+        assignments[count++] = *more;
+    assignments[count] = NULL;
+    struct run_config *config = tiny_config(&f->tiny, assignments);
+    struct run_hooks hooks = {0};
+    ASSERT_OK(run_create(config, &hooks, &fake.run));
+    enum status status = run_train(fake.run);
+    run_destroy(&fake.run);
+    free(config);
+    return status;
+}
+
+static void in_run(const struct fixture *f, const char *name, const char *file, char out_path[PATH_BYTES]) {
+    char path[PATH_BYTES];
+    ASSERT_OK(fs_join(path, f->tiny.directory, name));
+    ASSERT_OK(fs_join(out_path, path, file));
+}
+
+static void no_damage(void *context, const char *text) {
+    (void)context;
+    fail_msg("damaged: %s", text);
+}
+
+static struct checkpoint_state last_state(const struct fixture *f, const char *name) {
+    char path[PATH_BYTES];
+    struct checkpoint checkpoint;
+    in_run(f, name, "", path);
+    ASSERT_OK(checkpoint_find(path, no_damage, NULL, &checkpoint));
+    return checkpoint.state;
+}
+
+/* Values of a key in metrics.jsonl, a line a step, checking that steps count from 0. */
+static uint32_t column(const struct fixture *f, const char *name, const char *key, double *out_values) {
+    char path[PATH_BYTES];
+    struct json_lines lines;
+    json_t *row;
+    uint32_t count = 0;
+    in_run(f, name, "metrics.jsonl", path);
+    ASSERT_OK(json_lines_open(&lines, path, 1 << 16));
+    while (json_lines_next(&lines, &row) == STATUS_OK) {
+        assert_int_equal(json_integer_value(json_object_get(row, "step")), count);
+        out_values[count++] = json_number_value(json_object_get(row, key));
+        json_decref(row);
+    }
+    json_lines_close(&lines);
+    return count;
+}
+
+static void at_lag_0_every_ratio_is_exactly_one(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    ASSERT_OK(live(&f, "run", (const char *const[]){"run.lag=0", NULL}));
+    double gap[STEPS], ratio[STEPS], norm[STEPS];
+    assert_int_equal(column(&f, "run", "behaviour_gap", gap), STEPS);
+    column(&f, "run", "ratio_max", ratio);
+    column(&f, "run", "grad_norm", norm);
+    int trained = 0;
+    for (int i = 0; i < STEPS; i++) {
+        assert_true(gap[i] == 0 && (ratio[i] == 1 || ratio[i] == 0)); /* 0: every group was dead */
+        trained += norm[i] > 0;
+    }
+    assert_true(trained >= 4);
+    tiny_close(&f.tiny);
+}
+
+static void each_step_samples_from_the_version_that_the_lag_names(void **state) {
+    (void)state;
+    for (uint32_t lag = 0; lag <= 2; lag++) {
+        struct fixture f;
+        char option[16];
+        begin(&f);
+        snprintf(option, sizeof option, "run.lag=%u", lag);
+        ASSERT_OK(live(&f, "run", (const char *const[]){option, NULL}));
+        assert_int_equal(fake.offer_count, STEPS);
+        for (uint32_t i = 0; i < STEPS; i++) {
+            uint32_t version = i > lag ? i - lag : 0;
+            assert_int_equal(fake.offers[i].step, i);
+            assert_int_equal(fake.offers[i].version, version);
+            assert_int_equal(fake.offers[i].newest, version); /* as soon as it is published */
+        }
+        assert_int_equal(fake.published, STEPS + 1);
+        assert_int_equal(fake.released, STEPS + 1);
+        assert_true(fake.alive_most <= lag + 2);
+        double gap[STEPS];
+        column(&f, "run", "behaviour_gap", gap);
+        assert_true(gap[0] == 0 && (lag == 0) == (gap[STEPS - 1] == 0));
+        tiny_close(&f.tiny);
+    }
+}
+
+static void a_run_that_was_stopped_or_killed_ends_with_the_same_bits(void **state) {
+    (void)state;
+    for (uint32_t lag = 0; lag <= 2; lag++) {
+        struct fixture f;
+        char option[16];
+        begin(&f);
+        snprintf(option, sizeof option, "run.lag=%u", lag);
+        const char *const more[] = {option, "loss.kl=0.05", NULL};
+        ASSERT_OK(live(&f, "whole", more));
+        struct checkpoint_state whole = last_state(&f, "whole");
+        assert_int_equal(whole.step, STEPS);
+        fake.stop_at = 3; /* SIGTERM: checkpoints step 3 */
+        ASSERT_OK(live(&f, "parts", more));
+        assert_int_equal(last_state(&f, "parts").step, 3);
+        fake.stop_at = UINT32_MAX;
+        fake.fail_at = 5; /* kill: the checkpoint of step 4 is the last, step 4 is done again */
+        fake.fail_with = STATUS_IO;
+        ASSERT_FAILS(STATUS_IO, live(&f, "parts", more));
+        assert_int_equal(last_state(&f, "parts").step, 4);
+        fake.fail_at = UINT32_MAX;
+        ASSERT_OK(live(&f, "parts", more));
+        struct checkpoint_state parts = last_state(&f, "parts");
+        assert_true(digest_equal(parts.weights, whole.weights));
+        assert_int_equal(parts.updates, whole.updates);
+        double a[STEPS + 1], b[STEPS + 1];
+        assert_int_equal(column(&f, "whole", "loss", a), STEPS);
+        assert_int_equal(column(&f, "parts", "loss", b), STEPS);
+        assert_memory_equal(a, b, STEPS * sizeof *a);
+        char one[PATH_BYTES], two[PATH_BYTES];
+        struct digest left, right;
+        uint64_t bytes;
+        in_run(&f, "whole", "rollouts/step-000005.jsonl", one);
+        in_run(&f, "parts", "rollouts/step-000005.jsonl", two);
+        ASSERT_OK(hash_file(one, &left, &bytes));
+        ASSERT_OK(hash_file(two, &right, &bytes));
+        assert_true(digest_equal(left, right));
+        tiny_close(&f.tiny);
+    }
+}
+
+static void a_finished_run_started_again_does_nothing(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    ASSERT_OK(live(&f, "run", (const char *const[]){NULL}));
+    uint32_t offers = fake.offer_count;
+    ASSERT_OK(live(&f, "run", (const char *const[]){NULL}));
+    assert_int_equal(fake.offer_count, offers);
+    ASSERT_FAILS(STATUS_CONFIG, live(&f, "run", (const char *const[]){"optim.clip=0.5", NULL}));
+    tiny_close(&f.tiny);
+}
+
+static void other_questions_or_another_reference_are_refused_on_resume(void **state) {
+    (void)state;
+    struct fixture f;
+    char train[PATH_BYTES];
+    begin(&f);
+    const char *const more[] = {"loss.kl=0.05", NULL};
+    fake.stop_at = 2;
+    ASSERT_OK(live(&f, "run", more));
+    fake.stop_at = UINT32_MAX;
+    ASSERT_OK(model_initialise(f.tiny.model, 8, 0.1));
+    ASSERT_OK(model_save(f.tiny.model, f.tiny.world));
+    ASSERT_FAILS(STATUS_MISMATCH, live(&f, "run", more));
+    assert_non_null(strstr(status_message(), "reference"));
+    ASSERT_OK(model_initialise(f.tiny.model, 7, 0.1));
+    ASSERT_OK(model_save(f.tiny.model, f.tiny.world));
+    struct buf text = {0};
+    ASSERT_OK(fs_join(train, f.tiny.world, "train.jsonl"));
+    ASSERT_OK(fs_read(train, 1 << 20, &text));
+    const char *second = strchr(text.data, '\n') + 1;
+    ASSERT_OK(fs_write_atomic(train, second, strlen(second)));
+    buf_deinit(&text);
+    ASSERT_FAILS(STATUS_MISMATCH, live(&f, "run", more));
+    assert_non_null(strstr(status_message(), "data.train"));
+    tiny_close(&f.tiny);
+}
+
+static void a_skipped_step_publishes_the_same_weights_under_the_next_number(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    fake.poison_from = 2;
+    fake.poison_count = 2;
+    ASSERT_OK(live(&f, "run", (const char *const[]){"loss.dual_clip=0", NULL}));
+    double skipped[STEPS], updates[STEPS];
+    assert_int_equal(column(&f, "run", "skipped", skipped), STEPS);
+    column(&f, "run", "updates", updates);
+    for (int i = 0; i < STEPS; i++)
+        assert_true(skipped[i] == (i == 2 || i == 3));
+    assert_true(updates[STEPS - 1] == STEPS - 2);
+    assert_int_equal(fake.published, STEPS + 1);
+    char path[PATH_BYTES];
+    in_run(&f, "run", "bad-batches/step-000003.jsonl", path);
+    assert_true(fs_exists(path));
+    tiny_close(&f.tiny);
+}
+
+static void too_many_skips_in_a_row_end_the_run_with_its_weights_kept(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    fake.poison_from = 1;
+    fake.poison_count = 9;
+    const char *const more[] = {"loss.dual_clip=0", "optim.stop_after_skips=3", "run.steps=20", NULL};
+    ASSERT_FAILS(STATUS_RUN_FAILED, live(&f, "run", more));
+    assert_non_null(strstr(status_message(), "3 updates in a row"));
+    struct checkpoint_state last = last_state(&f, "run");
+    assert_true(last.step == 4 && last.updates == 1 && last.skips_in_row == 3);
+    tiny_close(&f.tiny);
+}
+
+static void evaluations_stand_between_versions_and_change_no_training_bit(void **state) {
+    (void)state;
+    struct fixture f;
+    char data[PATH_BYTES + 64], path[PATH_BYTES];
+    begin(&f);
+    snprintf(data, sizeof data, "data.eval=%s/held-out.jsonl", f.tiny.world);
+    ASSERT_OK(live(&f, "without", (const char *const[]){NULL}));
+    fake_hub_reset();
+    const char *const more[] = {data, "eval.every=2", "eval.samples=2", "eval.questions=5", NULL};
+    fake.stop_at = 3;
+    ASSERT_OK(live(&f, "with", more));
+    fake.stop_at = UINT32_MAX;
+    ASSERT_OK(live(&f, "with", more));
+    assert_true(digest_equal(last_state(&f, "with").weights, last_state(&f, "without").weights));
+    uint32_t evals = 0;
+    for (uint32_t i = 0; i < fake.offer_count; i++) {
+        if (fake.offers[i].stream != WORK_EVAL)
+            continue;
+        evals++;
+        assert_int_equal(fake.offers[i].step, fake.offers[i].version);
+        for (uint32_t j = 0; j < fake.offer_count; j++) /* after its version's training, before that of any higher one */
+            if (fake.offers[j].stream == WORK_TRAIN)
+                assert_true((fake.offers[j].priority < fake.offers[i].priority) ==
+                            (fake.offers[j].version <= fake.offers[i].version));
+    }
+    assert_int_equal(evals, 4); /* versions 0, 2, 4, 6, none twice */
+    for (uint32_t version = 0; version <= STEPS; version++) {
+        char name[64];
+        snprintf(name, sizeof name, "eval/step-%06u.jsonl", version);
+        in_run(&f, "with", name, path);
+        assert_true(fs_exists(path) == (version % 2 == 0));
+    }
+    tiny_close(&f.tiny);
+}
+
+static void what_a_learner_lacks_is_named_by_key(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct run_config *config = tiny_config(&f.tiny, (const char *const[]){NULL});
+    ASSERT_OK(run_check(config));
+    config->data_train[0] = '\0';
+    ASSERT_FAILS(STATUS_CONFIG, run_check(config));
+    assert_non_null(strstr(status_message(), "data.train"));
+    free(config);
+    ASSERT_FAILS(STATUS_CONFIG, live(&f, "run", (const char *const[]){"sample.max_new_tokens=60", NULL}));
+    assert_non_null(strstr(status_message(), "sample.max_new_tokens"));
+    tiny_close(&f.tiny);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(at_lag_0_every_ratio_is_exactly_one),
+        cmocka_unit_test(each_step_samples_from_the_version_that_the_lag_names),
+        cmocka_unit_test(a_run_that_was_stopped_or_killed_ends_with_the_same_bits),
+        cmocka_unit_test(a_finished_run_started_again_does_nothing),
+        cmocka_unit_test(other_questions_or_another_reference_are_refused_on_resume),
+        cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
+        cmocka_unit_test(too_many_skips_in_a_row_end_the_run_with_its_weights_kept),
+        cmocka_unit_test(evaluations_stand_between_versions_and_change_no_training_bit),
+        cmocka_unit_test(what_a_learner_lacks_is_named_by_key),
+    };
+    return cmocka_run_group_tests_name("run", tests, NULL, NULL);
+}
