@@ -266,6 +266,23 @@ static enum status private_directory(const char *path) {
     return STATUS_OK;
 }
 
+/* $TMPDIR/candor-UID */
+static enum status user_directory(bool make, char out_path[PATH_BYTES]) {
+    const char *temporary = getenv("TMPDIR");
+    int length = snprintf(out_path, PATH_BYTES, "%s/candor-%u", temporary && temporary[0] ? temporary : "/tmp",
+                          (unsigned)geteuid());
+    if (length >= PATH_BYTES)
+        return fail(STATUS_LIMIT, "TMPDIR: path too long");
+    return make ? private_directory(out_path) : STATUS_OK;
+}
+
+enum status daemon_temporary(const char *name, char out_path[PATH_BYTES]) {
+    char parent[PATH_BYTES];
+    TRY(user_directory(true, parent));
+    TRY(fs_join(out_path, parent, name));
+    return private_directory(out_path);
+}
+
 /* The run's directory as every process would name it. It may not exist yet: then the parent decides. */
 static enum status canonical(const char *directory, char out_path[PATH_BYTES]) {
     char *real = realpath(directory, NULL);
@@ -285,11 +302,8 @@ static enum status socket_directory(const char *run_directory, const char *name,
     TRY(fs_join(out_path, run, "sockets"));
     if (strlen(out_path) + 1 + strlen(name) <= SOCKET_PATH_BYTES)
         return make ? private_directory(out_path) : STATUS_OK;
-    const char *temporary = getenv("TMPDIR");
     char parent[PATH_BYTES];
-    snprintf(parent, sizeof parent, "%s/candor-%u", temporary && temporary[0] ? temporary : "/tmp", (unsigned)geteuid());
-    if (make)
-        TRY(private_directory(parent));
+    TRY(user_directory(make, parent));
     char hex[17];
     snprintf(hex, sizeof hex, "%016llx", (unsigned long long)hash64(run, strlen(run)));
     TRY(fs_join(out_path, parent, hex));

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/fs.h"
 #include "common/base/run_config.h"
 #include "common/base/status.h"
 
@@ -70,5 +71,8 @@ enum status daemon_identify(const char *configured_name, struct daemon_identity 
  * 0700). STATUS_CONFIG when both are empty or the directory belongs to someone else. */
 enum status daemon_endpoint(const char *configured, const char *run_directory, const char *name, bool make,
                             char out_endpoint[ENDPOINT_BYTES]);
+
+/* $TMPDIR/candor-UID/name, made with mode 0700. STATUS_CONFIG when it is someone else's. */
+enum status daemon_temporary(const char *name, char out_path[PATH_BYTES]);
 
 #endif

@@ -1,0 +1,60 @@
+/* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its events, through
+ * two bounded queues; neither ever waits for the other.
+ *
+ * A version is loaded in place: what is unfinished is parked, the weights are copied over, groups of the loaded version go on and
+ * the others stand still. Nothing is generated from a version that its lease did not name. */
+#ifndef CANDOR_ACTOR_ENGINE_H
+#define CANDOR_ACTOR_ENGINE_H
+
+#include "actor/client.h"
+#include "common/model/config.h"
+#include "common/transport/daemon.h"
+
+struct engine;
+
+struct engine_settings {
+    const char *device; /* "auto", "cpu" */
+    int threads;
+    int32_t in_flight;
+    int64_t kv_tokens;
+    int32_t groups_max;
+    struct daemon *daemon; /* for the watchdog */
+};
+
+/* Starts the thread and waits until the device is open. */
+enum status engine_start(const struct engine_settings *settings, struct engine **out_engine);
+/* Ends the thread after the pass it is in, and frees everything. */
+void engine_stop(struct engine **engine);
+/* The device's arithmetic and kind, for the fingerprint. */
+const char *engine_arithmetic(const struct engine *engine);
+const char *engine_backend(const struct engine *engine);
+
+/* ---- commands; STATUS_LIMIT when the thread stands still and the queue is full ---- */
+/* The shape of the model, once, before the first load. */
+enum status engine_open(struct engine *engine, const struct model_config *config, int32_t positions, int32_t valid_vocab);
+enum status engine_generate(struct engine *engine, const struct message_lease *lease); /* copied */
+enum status engine_cancel(struct engine *engine, uint64_t lease);
+enum status engine_load(struct engine *engine, void *take_weights, const struct message_manifest *manifest);
+
+/* ---- events ---- */
+enum engine_event_type { ENGINE_GENERATED, ENGINE_REFUSED, ENGINE_PROGRESS, ENGINE_SWAPPED, ENGINE_FAILED };
+
+struct engine_event {
+    enum engine_event_type type;
+    uint64_t lease;                      /* REFUSED */
+    char reason[STATUS_MESSAGE_BYTES];   /* REFUSED, FAILED */
+    enum status status;                  /* FAILED: final */
+    struct digest weights, canary;       /* SWAPPED */
+    uint32_t pause_ms;                   /* SWAPPED */
+    uint32_t generation_ms;              /* GENERATED */
+    struct generated_group group;        /* GENERATED: one block of memory with the event */
+    struct generator_counters counters;  /* PROGRESS */
+    struct client_progress *progress;    /* PROGRESS [progress_count] */
+    uint32_t progress_count;
+};
+
+int engine_fd(const struct engine *engine); /* readable while events wait */
+/* NULL: none. free() the event. */
+struct engine_event *engine_next(struct engine *engine);
+
+#endif
