@@ -1,5 +1,5 @@
-/* candor-reward: scores groups of answers. One thread: a ROUTER for actors, a DEALER to the learner, and the state machine of
- * worker.h between them. It holds nothing that must survive. */
+/* candor-reward: scores groups of answers. One thread: a ROUTER for actors, a DEALER to the learner, and the state
+ * machine of worker.h between them. It holds nothing that must survive. */
 #include <stdio.h>
 #include <string.h>
 
@@ -70,7 +70,8 @@ static enum status receive(struct daemon_reward *self, void *socket, struct mess
 static bool take_control(struct daemon_reward *self) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && self->status == STATUS_OK && receive(self, self->control, &message) == STATUS_OK; turn++)
+    for (; turn < FRAMES_A_TURN && self->status == STATUS_OK && receive(self, self->control, &message) == STATUS_OK;
+         turn++)
         self->status = worker_control(self->worker, &message, clock_boot_ms());
     if (self->status != STATUS_OK)
         snprintf(self->reason, sizeof self->reason, "%s", status_message());
@@ -166,7 +167,8 @@ out:
 
 static enum status check(const struct run_config *config) {
     if (!config->net_learner[0] && !config->run_directory[0])
-        return fail(STATUS_CONFIG, "net.learner = (empty): the learner's control endpoint, or --run DIR on the learner's machine");
+        return fail(STATUS_CONFIG,
+                    "net.learner = (empty): the learner's control endpoint, or --run DIR on the learner's machine");
     return STATUS_OK;
 }
 
@@ -174,7 +176,8 @@ int main(int argc, char **argv) {
     static const char *const sections[] = {"run", "reward", "net", "log", NULL};
     static const struct daemon_about about = {
         .program = "candor-reward",
-        .purpose = "Scores groups of answers for a run of Candor: takes them from actors, delivers them to the learner.",
+        .purpose =
+            "Scores groups of answers for a run of Candor: takes them from actors, delivers them to the learner.",
         .sections = sections,
         .check = check,
         .run = run,

@@ -52,6 +52,10 @@ static bool date_within(struct token_list date, struct token_list final) {
     return false;
 }
 
+static bool is_year(struct token_list list, uint32_t i) {
+    return list.tokens[i].kind == TOKEN_NUMBER && list.tokens[i].bytes == 4 && *token_text(list, i) <= '2';
+}
+
 /* The year of a date, where its day and month are not asked for: "1977" for "September 19, 1977". Whatever else of a
  * date the final says must be right. */
 static bool year_of_date(const struct alias *alias, struct token_list final) {
@@ -59,8 +63,7 @@ static bool year_of_date(const struct alias *alias, struct token_list final) {
     if (!alias->coarse || !numbers_within(final, gold))
         return false;
     for (uint32_t i = 0; i < gold.count; i++) {
-        if (gold.tokens[i].kind == TOKEN_NUMBER && gold.tokens[i].bytes >= 3 &&
-            find_exact(gold, final, 0, final.count, i))
+        if (is_year(gold, i) && find_exact(gold, final, 0, final.count, i))
             return true;
     }
     return false;
@@ -197,7 +200,8 @@ static enum match_rule match_words(const struct alias *alias, struct token_list 
 }
 
 static bool reads_the_same(struct token_list gold, struct token_list final) {
-    return gold.text_bytes == final.text_bytes && memcmp(gold.text, final.text, gold.text_bytes) == 0;
+    return gold.text_bytes == final.text_bytes && memcmp(gold.text, final.text, gold.text_bytes) == 0 &&
+           numbers_within(gold, final); /* "9:15" is not "91 5" */
 }
 
 static enum match_rule match_alias(const struct alias *alias, struct token_list final) {

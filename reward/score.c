@@ -8,8 +8,9 @@
 #include "reward/match.h"
 #include "reward/reasoning.h"
 
-/* A boxed final answer is read more strictly than free text, because a model is trained against this: it may not name
- * more things than the alias does, save a few ("Oslo, Norway" for "Oslo"), nor wrap it into a long text. */
+/* A boxed final answer is read more strictly than free text, because a model is trained against this. Naming several
+ * things must not pay: what stands first is the answer, and what follows a comma or "and" may only add to it ("Oslo,
+ * Norway"). Nor may the answer be wrapped into a list or a long text. */
 #define EXTRA_PARTS_MOST 3
 #define EXTRA_TOKENS_MOST 24
 
@@ -18,18 +19,44 @@ static bool is_word(struct token_list list, uint32_t i, const char *word) {
     return list.tokens[i].bytes == bytes && memcmp(token_text(list, i), word, bytes) == 0;
 }
 
-/* Commas, other punctuation and "and" between tokens. */
-static uint32_t count_separators(struct token_list list) {
-    uint32_t count = 0;
-    for (uint32_t i = 1; i < list.count; i++)
-        count += (list.tokens[i].flags & TOKEN_GAP) != 0 || is_word(list, i, "and");
-    return count;
+/* "July 4, 1776": the comma before token i parts nothing. */
+static bool is_date_comma(struct token_list list, uint32_t i) {
+    return list.tokens[i].kind == TOKEN_NUMBER &&
+           (list.tokens[i - 1].kind == TOKEN_MONTH || (i >= 2 && list.tokens[i - 2].kind == TOKEN_MONTH));
 }
 
-static bool is_concise(struct match match, struct token_list final) {
+/* i > 0 */
+static bool begins_part(struct token_list list, uint32_t i) {
+    bool comma = (list.tokens[i].flags & TOKEN_COMMA) != 0 && !is_date_comma(list, i);
+    return comma || is_word(list, i, "and");
+}
+
+static uint32_t count_parts(struct token_list list) {
+    uint32_t parts = 1;
+    for (uint32_t i = 1; i < list.count; i++)
+        parts += begins_part(list, i);
+    return parts;
+}
+
+static struct token_list first_parts(struct token_list list, uint32_t parts) {
+    for (uint32_t i = 1; i < list.count; i++) {
+        if (begins_part(list, i) && --parts == 0)
+            return (struct token_list){list.tokens, list.text, i, list.tokens[i].start};
+    }
+    return list;
+}
+
+/* The final says one thing, and that is right: it matches with as many of its first parts as the alias has. */
+static bool says_just_that(const struct gold_set *set, struct token_list final) {
+    struct match match = match_final(set, final);
+    if (match.rule == MATCH_NONE || match.rule == MATCH_SAME)
+        return match.rule == MATCH_SAME;
     struct token_list gold = match.alias->list;
-    return count_separators(final) <= count_separators(gold) + EXTRA_PARTS_MOST &&
-           final.count <= 4 * gold.count + EXTRA_TOKENS_MOST;
+    uint32_t parts = count_parts(gold);
+    if (count_parts(final) > parts + EXTRA_PARTS_MOST || final.count > 4 * gold.count + EXTRA_TOKENS_MOST)
+        return false;
+    struct token_list first = first_parts(final, parts);
+    return first.count == final.count || match_final(set, first).rule != MATCH_NONE;
 }
 
 /* Bytes of text up to the next sign that offers an alternative ("or", a semicolon, a bar, a new line, a slash with
@@ -51,18 +78,16 @@ static size_t find_alternative(const char *text, size_t bytes, size_t *out_skip)
 
 /* The final answer is right. Where it offers alternatives each of them must be, unless an alias reads just like it. */
 static bool final_is_right(const struct gold_set *set, const char *text, size_t bytes, struct token_list final) {
-    struct match match = match_final(set, final);
-    if (match.rule == MATCH_NONE || match.rule == MATCH_SAME)
-        return match.rule == MATCH_SAME;
     size_t skip, end = find_alternative(text, bytes, &skip);
     if (skip == 0)
-        return is_concise(match, final);
+        return says_just_that(set, final);
+    if (match_final(set, final).rule == MATCH_SAME)
+        return true;
     for (size_t at = 0; at < bytes; at += end + skip) {
         struct normal part;
         end = find_alternative(text + at, bytes - at, &skip);
         normalise(text + at, end, &part);
-        match = match_final(set, normal_list(&part));
-        if (part.token_count > 0 && (match.rule == MATCH_NONE || !is_concise(match, normal_list(&part))))
+        if (part.token_count > 0 && !says_just_that(set, normal_list(&part)))
             return false;
     }
     return true;

@@ -212,7 +212,8 @@ static void score_group(struct worker *worker, struct actor *actor, const struct
     worker_score(group, scores, &reason);
     if (reason) {
         worker->unscorable++;
-        LOG_EVERY(10000, LOG_WARNING, "group_unscorable", "step=%u slot=%u reason=\"%s\"", group->key.step, group->key.slot, reason);
+        LOG_EVERY(10000, LOG_WARNING, "group_unscorable", "step=%u slot=%u reason=\"%s\"", group->key.step,
+                  group->key.slot, reason);
     } else {
         for (uint32_t i = 0; i < group->sample_count; i++)
             worker->verdicts[scores[i].verdict]++;
@@ -258,7 +259,8 @@ static void take_group(struct worker *worker, uint64_t peer, const struct messag
     deliver(worker, now_ms);
 }
 
-void worker_actor(struct worker *worker, uint64_t peer, const struct message *message, size_t frame_bytes, int64_t now_ms) {
+void worker_actor(struct worker *worker, uint64_t peer, const struct message *message, size_t frame_bytes,
+                  int64_t now_ms) {
     struct actor *actor = find_actor(worker, peer);
     if (actor)
         actor->heard_ms = now_ms;
@@ -303,7 +305,8 @@ static void take_answer(struct worker *worker, const struct message_answer *answ
 
 static enum status welcome(struct worker *worker, const struct message_welcome *welcome, int64_t now_ms) {
     if (welcome->protocol != PROTOCOL_VERSION)
-        return fail(STATUS_CONFIG, "net.learner: it speaks protocol %u, this reward worker %d: install the same release on both",
+        return fail(STATUS_CONFIG,
+                    "net.learner: it speaks protocol %u, this reward worker %d: install the same release on both",
                     welcome->protocol, PROTOCOL_VERSION);
     if (welcome->incarnation != worker->hub)
         outbox_lost(worker->outbox, worker->hub);
@@ -323,7 +326,8 @@ enum status worker_control(struct worker *worker, const struct message *message,
         return welcome(worker, &message->welcome, now_ms);
     case MESSAGE_REFUSE:
         if (!message->refuse.again)
-            return fail(STATUS_CONFIG, "net.learner: the learner refuses this reward worker: %s", message->refuse.reason.data);
+            return fail(STATUS_CONFIG, "net.learner: the learner refuses this reward worker: %s",
+                        message->refuse.reason.data);
         lose_hub(worker, now_ms, message->refuse.reason.data);
         break;
     case MESSAGE_ANSWER:
@@ -389,7 +393,8 @@ void worker_state(const struct worker *worker, int64_t now_ms, char *out_text, s
         snprintf(out_text, bytes, "%u actors, %u groups unacknowledged, oldest %.1f s", worker->actor_count, inside,
                  (double)outbox_age_ms(worker->outbox, now_ms) / 1e3);
     else
-        snprintf(out_text, bytes, "%u actors, %llu groups scored", worker->actor_count, (unsigned long long)worker->groups);
+        snprintf(out_text, bytes, "%u actors, %llu groups scored", worker->actor_count,
+                 (unsigned long long)worker->groups);
 }
 
 void worker_check(const struct worker *worker) {

@@ -125,11 +125,31 @@ static void listed_candidates_are_not_an_answer(void **state) {
         {"boxed[London; Paris]", VERDICT_WRONG, NULL},
         {"boxed[Paris / Rome]", VERDICT_WRONG, NULL},
         {"boxed[Paris or the City of Light]", VERDICT_CORRECT, NULL},
+        {"boxed[London, Paris]", VERDICT_WRONG, NULL}, /* or two guesses would earn as one */
+        {"boxed[London and Paris]", VERDICT_WRONG, NULL},
         {"boxed[Paris, Ile-de-France, France]", VERDICT_CORRECT, NULL},
         {"boxed[Paris, London, Rome, Berlin, Madrid, Vienna]", VERDICT_WRONG, NULL},
         {"boxed[London and Paris and Rome and Berlin and Madrid]", VERDICT_WRONG, NULL},
     };
     CHECK(examples);
+}
+
+static void a_comma_inside_a_date_or_alias_parts_nothing(void **state) {
+    (void)state;
+    static const struct {
+        const char *alias, *text;
+        enum verdict verdict;
+    } examples[] = {
+        {"4 July 1776", "boxed[July 4, 1776]", VERDICT_CORRECT},
+        {"1913", "boxed[1912, 1913]", VERDICT_WRONG},
+        {"Simon and Garfunkel", "boxed[Paul Simon and Art Garfunkel]", VERDICT_CORRECT},
+        {"Oslo, Norway", "boxed[Norway, Oslo]", VERDICT_CORRECT},
+        {"9:15", "boxed[91:5]", VERDICT_WRONG},
+    };
+    for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++) {
+        const struct example example = {examples[i].text, examples[i].verdict, NULL};
+        check("q", &examples[i].alias, 1, &example, 1, false);
+    }
 }
 
 static void the_right_answer_in_the_reasoning_is_process_correct(void **state) {
@@ -287,6 +307,7 @@ int main(void) {
         cmocka_unit_test(unknown_abstains_whatever_the_reasoning_says),
         cmocka_unit_test(a_gold_that_sounds_like_unknown_is_an_answer),
         cmocka_unit_test(listed_candidates_are_not_an_answer),
+        cmocka_unit_test(a_comma_inside_a_date_or_alias_parts_nothing),
         cmocka_unit_test(the_right_answer_in_the_reasoning_is_process_correct),
         cmocka_unit_test(process_correct_does_not_come_by_chance),
         cmocka_unit_test(reasoning_is_searched_to_its_end),

@@ -48,7 +48,8 @@ static struct worker *open_worker(void) {
     arena_deinit(&out.arena);
     memset(&out, 0, sizeof out);
     arena_init(&out.arena, 64u << 20);
-    struct worker_settings settings = {text_of("reward-1"), text_of("here"), ME, 1, text_of("ipc:///tmp/r"), text_of("")};
+    struct worker_settings settings = {text_of("reward-1"),     text_of("here"), ME, 1,
+                                       text_of("ipc:///tmp/r"), text_of("")};
     struct worker_actions actions = {NULL, take_control, take_actor};
     struct worker *worker;
     ASSERT_OK(worker_create(&settings, &actions, 0, &worker));
@@ -78,8 +79,11 @@ static uint32_t count_control(enum message_type type) {
 
 static void join(struct worker *worker, uint64_t hub, int64_t now_ms) {
     struct message message = {.type = MESSAGE_WELCOME};
-    message.welcome = (struct message_welcome){.protocol = PROTOCOL_VERSION, .run = text_of("run"), .incarnation = hub,
-                                               .heartbeat_ms = 1000, .weights = text_of("")};
+    message.welcome = (struct message_welcome){.protocol = PROTOCOL_VERSION,
+                                               .run = text_of("run"),
+                                               .incarnation = hub,
+                                               .heartbeat_ms = 1000,
+                                               .weights = text_of("")};
     ASSERT_OK(worker_control(worker, &message, now_ms));
 }
 
@@ -98,12 +102,25 @@ static struct message make_group(uint64_t lease) {
     for (int i = 0; i < 4; i++)
         samples[i] = (struct answer_sample){ids, logprobs, 3, FINISH_STOP, text_of(answers[i])};
     struct message message = {.type = MESSAGE_GROUP};
-    message.group = (struct message_group){
-        .lease = lease, .key = {9, WORK_TRAIN, 3, (uint32_t)lease}, .weights = {1, 2}, .config = {3, 4}, .actor = 31,
-        .actor_name = text_of("actor"), .same_class = 1, .samples = samples, .sample_count = 4,
-        .grading = {.question_id = text_of("q"), .question = text_of("What is the capital of France?"), .set = text_of("s"),
-                    .class_label = text_of(""), .aliases = aliases, .alias_count = 2, .answerable = 1, .rule = text_of("both"),
-                    .known_k = -1, .anchor_k = 1}};
+    message.group = (struct message_group){.lease = lease,
+                                           .key = {9, WORK_TRAIN, 3, (uint32_t)lease},
+                                           .weights = {1, 2},
+                                           .config = {3, 4},
+                                           .actor = 31,
+                                           .actor_name = text_of("actor"),
+                                           .same_class = 1,
+                                           .samples = samples,
+                                           .sample_count = 4,
+                                           .grading = {.question_id = text_of("q"),
+                                                       .question = text_of("What is the capital of France?"),
+                                                       .set = text_of("s"),
+                                                       .class_label = text_of(""),
+                                                       .aliases = aliases,
+                                                       .alias_count = 2,
+                                                       .answerable = 1,
+                                                       .rule = text_of("both"),
+                                                       .known_k = -1,
+                                                       .anchor_k = 1}};
     return message;
 }
 
