@@ -26,7 +26,7 @@ struct hub_server {
 };
 
 void fake_hub_reset(void) {
-    fake = (struct fake_hub){.stop_at = UINT32_MAX, .fail_at = UINT32_MAX, .poison_from = UINT32_MAX};
+    fake = (struct fake_hub){.stop_at = UINT32_MAX, .fail_at = UINT32_MAX};
 }
 
 enum status hub_server_start(const struct hub_server_settings *settings, struct hub_server **out_server) {
@@ -151,7 +151,7 @@ static struct message_scored *answer_slot(struct hub_server *server, const struc
 }
 
 static void poison(struct completed_work *work) {
-    if (work->stream != WORK_TRAIN || work->step < fake.poison_from || work->step >= fake.poison_from + fake.poison_count)
+    if (work->stream != WORK_TRAIN || !(fake.poison >> work->step & 1))
         return;
     struct message_scored *scored = work->groups[0];
     for (uint32_t i = 0; i < scored->group.sample_count; i++) {

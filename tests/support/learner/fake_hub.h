@@ -14,7 +14,7 @@ struct fake_hub {
     struct run *run;
     uint32_t stop_at;         /* run_stop when this training step is taken; UINT32_MAX: never */
     uint32_t fail_at;         /* a fatal error instead of this step's groups, as if killed; UINT32_MAX: never */
-    uint32_t poison_from, poison_count; /* steps in which a behaviour log-probability makes the loss infinite */
+    uint32_t poison;          /* bits of the steps in which a behaviour log-probability makes the loss infinite */
     enum status fail_with;
     /* what the run did */
     struct {

@@ -17,7 +17,7 @@ static void fill_group(struct step *step, uint32_t g, struct rng_key key) {
                                                      .count = count,
                                                      .finish = s == 1 ? FINISH_LENGTH : FINISH_STOP,
                                                      .text = {"some \"text\"", 11}};
-        step->scores[g][s] = (struct sample_score){.verdict = s == 0 ? VERDICT_CORRECT : VERDICT_WRONG, .reward = s == 0};
+        step->scores[g][s] = (struct sample_score){.verdict = s == g ? VERDICT_CORRECT : VERDICT_WRONG, .reward = s == g};
     }
     step->scored[g] = (struct message_scored){.group = {.samples = step->samples[g],
                                                         .sample_count = STEP_SAMPLES,

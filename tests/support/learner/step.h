@@ -19,8 +19,8 @@ struct step {
     struct trainer_group groups[STEP_GROUPS];
 };
 
-/* Random ids and lengths from 1 to STEP_TOKENS; behaviour log-probabilities as the model gives them (on-policy); in each group
- * answer 0 is right. */
+/* Random ids and lengths from 1 to STEP_TOKENS; behaviour log-probabilities as the model gives them (on-policy); in
+ * group g answer g is right. */
 void step_make(struct step *step, struct model *model, uint32_t seed);
 
 #endif

@@ -75,7 +75,8 @@ static size_t count_lines(const char *path, const char *needs) {
     size_t count = 0;
     ASSERT_OK(json_lines_open(&lines, path, 1 << 20));
     while (json_lines_next(&lines, &row) == STATUS_OK) {
-        const json_t *sample = json_array_get(json_object_get(row, "samples"), 0);
+        size_t slot = (size_t)json_integer_value(json_object_get(row, "slot"));
+        const json_t *sample = json_array_get(json_object_get(row, "samples"), slot); /* in group g answer g is right */
         assert_string_equal(json_string_value(json_object_get(sample, "text")), "some \"text\"");
         assert_string_equal(json_string_value(json_object_get(sample, "verdict")), "correct");
         assert_true(json_object_get(sample, needs) != NULL);
@@ -103,7 +104,18 @@ static void rollouts_are_capped_and_bad_batches_are_the_last_three(void **state)
         ASSERT_OK(run_directory_write_bad_batch(&directory, k, step.groups, STEP_GROUPS, advantages));
     }
     ASSERT_OK(run_directory_write_rollouts(&directory, 5, step.groups, STEP_GROUPS, advantages)); /* again, after a resume */
-    assert_true(directory.rollout_bytes <= 8000 && directory.rollout_bytes > 2000);
+    uint64_t held = 0, size;
+    struct fs_list kept;
+    ASSERT_OK(fs_join(path, directory.path, "rollouts"));
+    ASSERT_OK(fs_list_directory(path, &kept));
+    for (size_t i = 0; i < kept.count; i++) {
+        char file[PATH_BYTES];
+        ASSERT_OK(fs_join(file, path, kept.names[i]));
+        ASSERT_OK(fs_size(file, &size));
+        held += size;
+    }
+    fs_list_free(&kept);
+    assert_true(held <= 8000 && held > 2000 && held == directory.rollout_bytes);
     ASSERT_OK(fs_join(path, directory.path, "rollouts/step-000000.jsonl"));
     assert_false(fs_exists(path));
     ASSERT_OK(fs_join(path, directory.path, "rollouts/step-000005.jsonl"));
