@@ -13,8 +13,11 @@
 
 /* A copy of the settings and of the strings that they point to. */
 static enum status copy_settings(struct client *client, const struct client_settings *settings) {
-    struct text *texts[] = {&client->settings.name, &client->settings.host, &client->settings.fingerprint.build,
-                            &client->settings.fingerprint.backend, &client->settings.fingerprint.device,
+    struct text *texts[] = {&client->settings.name,
+                            &client->settings.host,
+                            &client->settings.fingerprint.build,
+                            &client->settings.fingerprint.backend,
+                            &client->settings.fingerprint.device,
                             &client->settings.fingerprint.arithmetic};
     client->settings = *settings;
     size_t bytes = strlen(settings->cache) + 1;
@@ -97,7 +100,8 @@ static void join_again(struct client *client, int64_t now_ms, const char *why) {
 
 static enum status welcome(struct client *client, const struct message_welcome *welcome, int64_t now_ms) {
     if (welcome->protocol != PROTOCOL_VERSION)
-        return fail(STATUS_CONFIG, "net.learner: it speaks protocol %u, this actor %u: install the same release on both",
+        return fail(STATUS_CONFIG,
+                    "net.learner: it speaks protocol %u, this actor %u: install the same release on both",
                     welcome->protocol, PROTOCOL_VERSION);
     if (welcome->incarnation != client->hub)
         leases_void(client); /* another hub's leases mean nothing to it; finished groups may still be wanted */
@@ -295,8 +299,8 @@ void client_state(const struct client *client, int64_t now_ms, char *out_text, s
     else if (client->loading)
         snprintf(out_text, bytes, "loading version %u", client->loading_version);
     else if (digest_is_zero(client->loaded) || (unfinished && total && !client->generated.live))
-        snprintf(out_text, bytes, total ? "waiting for weights: %.1f of %.1f MB" : "waiting for weights", (double)here / 1e6,
-                 (double)total / 1e6);
+        snprintf(out_text, bytes, total ? "waiting for weights: %.1f of %.1f MB" : "waiting for weights",
+                 (double)here / 1e6, (double)total / 1e6);
     else if (unfinished)
         snprintf(out_text, bytes, "version %u: %u questions, %u answers under way", client->loaded_version, unfinished,
                  client->generated.live);

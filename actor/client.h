@@ -1,9 +1,10 @@
-/* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions out; it owns no
- * socket, no clock and no model. Runs on the transport thread; the generation thread is behind the actions `generate`, `cancel` and
- * `load` and answers through client_generated, client_refused, client_progress and client_swapped.
+/* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions
+ * out; it owns no socket, no clock and no model. Runs on the transport thread; the generation thread is behind the
+ * actions `generate`, `cancel` and `load` and answers through client_generated, client_refused, client_progress and
+ * client_swapped.
  *
- *   joining   hello is said each CLIENT_HELLO_MS until welcome; a refusal with `again`, or a hub that says bye, begins it anew
- *   joined    model files are fetched, then weights; heartbeats each welcome.heartbeat_ms name every lease held
+ *   joining   hello is said each CLIENT_HELLO_MS until welcome; a refusal with `again`, or a hub that says bye, begins
+ * it anew joined    model files are fetched, then weights; heartbeats each welcome.heartbeat_ms name every lease held
  *   draining  unfinished leases are given back, the outbox empties
  *
  * A lease:  waiting --its version is loaded--> generating --finished--> done (in the outbox) --answer--> freed.
@@ -28,8 +29,8 @@
 #define CLIENT_HELLO_MS 1000
 /* Reward workers are knocked at this often until they grant credit. */
 #define CLIENT_KNOCK_MS 1000
-/* An unanswered group is sent again, to whichever worker has most credit. A worker answers as soon as the hub has, so this is
- * only for groups that were lost on the way. */
+/* An unanswered group is sent again, to whichever worker has most credit. A worker answers as soon as the hub has, so
+ * this is only for groups that were lost on the way. */
 #define CLIENT_RESEND_MS 15000
 
 struct client;
@@ -49,9 +50,11 @@ struct client_actions {
     /* Reward workers, by slot [0, WORKERS_MAX). */
     void (*worker_open)(void *context, uint32_t slot, const char *endpoint, const char *key);
     void (*worker_close)(void *context, uint32_t slot);
-    bool (*worker_send)(void *context, uint32_t slot, const void *frame, size_t bytes); /* false: no room, no connection */
+    bool (*worker_send)(void *context, uint32_t slot, const void *frame,
+                        size_t bytes); /* false: no room, no connection */
     /* The directory holds the run's config.json and tokenizer: read them. Another status than STATUS_OK is final. */
-    enum status (*model_open)(void *context, const char *directory, const struct client_run *run, uint64_t *out_elements);
+    enum status (*model_open)(void *context, const char *directory, const struct client_run *run,
+                              uint64_t *out_elements);
     /* The text of ids, without special tokens, appended. */
     enum status (*text)(void *context, const int32_t *ids, uint32_t count, struct buf *out_text);
     void (*generate)(void *context, const struct message_lease *lease); /* borrowed */
@@ -74,14 +77,16 @@ enum status client_create(const struct client_settings *settings, const struct c
                           struct client **out_client);
 void client_destroy(struct client **client);
 
-/* ---- in. Another status than STATUS_OK is final: refused, wrong weights twice, model files that cannot be used. ---- */
+/* ---- in. Another status than STATUS_OK is final: refused, wrong weights twice, model files that cannot be used. ----
+ */
 enum status client_control(struct client *client, const struct message *message, int64_t now_ms);
 enum status client_weights(struct client *client, const struct message *message, int64_t now_ms);
 void client_worker(struct client *client, uint32_t slot, const struct message *message, int64_t now_ms);
 enum status client_tick(struct client *client, int64_t now_ms); /* at least each 100 ms */
 void client_malformed(struct client *client);
 
-void client_generated(struct client *client, const struct generated_group *group, uint32_t generation_ms, int64_t now_ms);
+void client_generated(struct client *client, const struct generated_group *group, uint32_t generation_ms,
+                      int64_t now_ms);
 /* The generator cannot take this lease. */
 void client_refused(struct client *client, uint64_t lease, const char *reason, int64_t now_ms);
 /* [count] of the groups inside the generator. */

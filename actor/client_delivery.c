@@ -12,8 +12,8 @@
 /* ---- making the group ---- */
 
 /* The texts of all samples, one behind another, each cut to what its lease has room for. */
-static enum status decode_texts(struct client *client, const struct generated_group *group, struct answer_sample *samples,
-                                struct buf *texts) {
+static enum status decode_texts(struct client *client, const struct generated_group *group,
+                                struct answer_sample *samples, struct buf *texts) {
     size_t starts[SAMPLES_MAX + 1];
     for (uint32_t i = 0; i < group->sample_count; i++) {
         const struct generated_sample *sample = &group->samples[i];
@@ -37,8 +37,8 @@ static enum status decode_texts(struct client *client, const struct generated_gr
     return STATUS_OK;
 }
 
-static enum status encode_group(struct client *client, const struct held_lease *held, const struct generated_group *group,
-                                uint32_t generation_ms, struct buf *out_frame) {
+static enum status encode_group(struct client *client, const struct held_lease *held,
+                                const struct generated_group *group, uint32_t generation_ms, struct buf *out_frame) {
     struct answer_sample samples[SAMPLES_MAX];
     struct buf texts = {0};
     if (group->sample_count > SAMPLES_MAX)
@@ -68,7 +68,8 @@ static enum status encode_group(struct client *client, const struct held_lease *
     return status;
 }
 
-void client_generated(struct client *client, const struct generated_group *group, uint32_t generation_ms, int64_t now_ms) {
+void client_generated(struct client *client, const struct generated_group *group, uint32_t generation_ms,
+                      int64_t now_ms) {
     struct held_lease *held = leases_find(client, group->id);
     if (!held || held->state == LEASE_DONE)
         return; /* revoked meanwhile */
@@ -88,7 +89,8 @@ void client_generated(struct client *client, const struct generated_group *group
     }
     buf_deinit(&frame);
     if (status != STATUS_OK) {
-        log_event(LOG_ERROR, "group_not_delivered", "lease=%llu reason=\"%s\"", (unsigned long long)group->id, status_message());
+        log_event(LOG_ERROR, "group_not_delivered", "lease=%llu reason=\"%s\"", (unsigned long long)group->id,
+                  status_message());
         leases_give_back(client, group->id, status_message(), true);
         return;
     }
@@ -156,7 +158,8 @@ static void close_worker(struct client *client, uint32_t slot) {
 }
 
 static bool same_worker(const struct worker *worker, const struct worker_entry *entry) {
-    return worker->open && worker->incarnation == entry->incarnation && strcmp(worker->endpoint, entry->endpoint.data) == 0;
+    return worker->open && worker->incarnation == entry->incarnation &&
+           strcmp(worker->endpoint, entry->endpoint.data) == 0;
 }
 
 static void open_worker(struct client *client, const struct worker_entry *entry, int64_t now_ms) {
@@ -222,8 +225,8 @@ static void take_answer(struct client *client, const struct message_answer *answ
     client->duplicate += answer->outcome == OUTCOME_DUPLICATE;
     client->not_wanted += answer->outcome == OUTCOME_NOT_WANTED;
     if (answer->outcome == OUTCOME_NOT_WANTED)
-        LOG_EVERY(10000, LOG_INFO, "group_not_wanted", "step=%u slot=%u reason=\"%s\"", answer->key.step, answer->key.slot,
-                  answer->reason.data);
+        LOG_EVERY(10000, LOG_INFO, "group_not_wanted", "step=%u slot=%u reason=\"%s\"", answer->key.step,
+                  answer->key.slot, answer->reason.data);
 }
 
 void client_worker(struct client *client, uint32_t slot, const struct message *message, int64_t now_ms) {
@@ -250,7 +253,8 @@ void client_worker(struct client *client, uint32_t slot, const struct message *m
         if (message->refuse.again)
             knock(client, slot, now_ms);
         else
-            log_event(LOG_WARNING, "reward_worker_refuses", "name=%s reason=\"%s\"", worker->name, message->refuse.reason.data);
+            log_event(LOG_WARNING, "reward_worker_refuses", "name=%s reason=\"%s\"", worker->name,
+                      message->refuse.reason.data);
         break;
     case MESSAGE_BYE:
         outbox_lost(client->outbox, worker->incarnation);

@@ -11,10 +11,10 @@
 struct held_lease {
     struct arena arena; /* owns what `lease` points to */
     struct message_lease lease;
-    uint64_t room;      /* reserved in the outbox, until done */
-    uint64_t work;      /* lease_progress.tokens_done */
-    uint8_t state;      /* enum lease_state */
-    bool given;         /* to the generation */
+    uint64_t room; /* reserved in the outbox, until done */
+    uint64_t work; /* lease_progress.tokens_done */
+    uint8_t state; /* enum lease_state */
+    bool given;    /* to the generation */
 };
 
 struct worker {
@@ -52,7 +52,7 @@ struct client {
 
     /* model and weights */
     struct files *files;
-    struct sync *sync; /* NULL: model not open */
+    struct sync *sync;                                /* NULL: model not open */
     struct message_manifest early[SYNC_VERSIONS_MAX]; /* manifests before sync */
     uint32_t early_count;
     struct digest current, loaded; /* announced as current; on the device */

@@ -62,7 +62,8 @@ static void give_back(struct client *client, uint64_t lease, const char *reason,
 }
 
 void leases_take(struct client *client, const struct message_lease *lease) {
-    if (lease->key.run_id != client->run_id || !digest_equal(lease->config, client->config) || leases_find(client, lease->lease)) {
+    if (lease->key.run_id != client->run_id || !digest_equal(lease->config, client->config) ||
+        leases_find(client, lease->lease)) {
         client->dropped++;
         return;
     }
@@ -148,6 +149,8 @@ void client_progress(struct client *client, const struct client_progress *list, 
             continue;
         if (list[i].progress.work > held->work)
             held->work = list[i].progress.work;
-        held->state = list[i].progress.standing ? LEASE_PARKED : list[i].progress.begun ? LEASE_GENERATING : LEASE_WAITING;
+        held->state = list[i].progress.standing ? LEASE_PARKED
+                      : list[i].progress.begun  ? LEASE_GENERATING
+                                                : LEASE_WAITING;
     }
 }

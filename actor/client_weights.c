@@ -1,8 +1,9 @@
 /* Which version is fetched, loaded and answered from.
  *
- * The version to load next is that of the most urgent unfinished lease; without leases it is the one that the hub announced as
- * current, so that it is there when the first lease comes. Less urgent leases of the loaded version go on until the next one is
- * staged; the swap then parks them, and they go on, with the same bits, when their version is loaded again. */
+ * The version to load next is that of the most urgent unfinished lease; without leases it is the one that the hub
+ * announced as current, so that it is there when the first lease comes. Less urgent leases of the loaded version go on
+ * until the next one is staged; the swap then parks them, and they go on, with the same bits, when their version is
+ * loaded again. */
 #include "actor/client_internal.h"
 
 #include <string.h>
@@ -28,7 +29,8 @@ static enum status check_same_model(const struct client *client, const struct me
     if (files_same(client->files, welcome->files, welcome->file_count) && welcome->valid_vocab == client->valid_vocab &&
         welcome->positions_max <= client->positions_max)
         return STATUS_OK;
-    return fail(STATUS_AGAIN, "run %s: the learner has another model now; this actor must start anew", welcome->run.data);
+    return fail(STATUS_AGAIN, "run %s: the learner has another model now; this actor must start anew",
+                welcome->run.data);
 }
 
 enum status weights_welcome(struct client *client, const struct message_welcome *welcome, int64_t now_ms) {
@@ -89,7 +91,8 @@ static void give_waiting(struct client *client) {
 static enum status fetch_next(struct client *client, struct digest next, int64_t now_ms) {
     bool known;
     TRY(sync_want(client->sync, next, now_ms, &known));
-    if (sync_state(client->sync) != SYNC_READY || !digest_equal(sync_version(client->sync), next) || !swap_is_due(client))
+    if (sync_state(client->sync) != SYNC_READY || !digest_equal(sync_version(client->sync), next) ||
+        !swap_is_due(client))
         return STATUS_OK;
     struct message_manifest manifest;
     void *weights = sync_take(client->sync, &manifest);

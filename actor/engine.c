@@ -12,7 +12,8 @@
 #include "common/compute/device.h"
 #include "common/compute/ops.h"
 
-/* Commands: at most one to generate and one to cancel for each lease held, and again as many for those revoked while a pass runs. */
+/* Commands: at most one to generate and one to cancel for each lease held, and again as many for those revoked while a
+ * pass runs. */
 #define COMMANDS_MAX (4 * HELD_MAX)
 #define EVENTS_MAX (2 * HELD_MAX)
 /* Rows for prompts beside one row for each sample in flight. */
@@ -45,7 +46,6 @@ struct engine {
     pthread_t thread;
     struct queue *commands, *events;
     atomic_bool stop;
-    int watch; /* daemon_thread */
     char arithmetic[96], backend[16];
 
     /* the thread's own */
@@ -69,7 +69,8 @@ static struct engine_event *event_create(enum engine_event_type type, size_t mor
     return event;
 }
 
-/* Hand the event over; it is lost when the transport thread has not looked for thousands of events, which ends the process. */
+/* Hand the event over; it is lost when the transport thread has not looked for thousands of events, which ends the
+ * process. */
 static enum status emit(struct engine *engine, struct engine_event *event) {
     if (!event)
         return fail(STATUS_NO_MEMORY, "an event of the generation");
@@ -91,7 +92,8 @@ static enum status emit_refused(struct engine *engine, uint64_t lease) {
 /* A copy in one block: the event, the samples, their ids and log-probabilities. */
 static enum status emit_generated(struct engine *engine, const struct generated_group *group, int64_t since_ms) {
     size_t samples_bytes = group->sample_count * sizeof *group->samples;
-    struct engine_event *event = event_create(ENGINE_GENERATED, samples_bytes + group->tokens * (sizeof(int32_t) + sizeof(float)));
+    struct engine_event *event =
+        event_create(ENGINE_GENERATED, samples_bytes + group->tokens * (sizeof(int32_t) + sizeof(float)));
     if (event) {
         event->generation_ms = (uint32_t)(clock_boot_ms() - since_ms);
         event->group = *group;
@@ -252,7 +254,8 @@ static enum status generate(struct engine *engine) {
             TRY(take_finished(engine));
         }
         TRY(emit_progress(engine));
-        daemon_beat(engine->settings.daemon, engine->watch);
+        if (engine->settings.beat)
+            engine->settings.beat(engine->settings.beat_context);
     }
     return STATUS_OK;
 }
@@ -298,9 +301,9 @@ static enum status wait_for_device(struct engine *engine) {
     void *item;
     TRY(queue_pop(engine->events, &item, -1));
     struct engine_event *event = item;
-    enum status status = event->type == ENGINE_FAILED ? fail(event->status, "actor.device = %s: %s", engine->settings.device,
-                                                             event->reason)
-                                                      : STATUS_OK;
+    enum status status = event->type == ENGINE_FAILED
+                             ? fail(event->status, "actor.device = %s: %s", engine->settings.device, event->reason)
+                             : STATUS_OK;
     free(event);
     return status;
 }
@@ -318,7 +321,6 @@ enum status engine_start(const struct engine_settings *settings, struct engine *
         status = fail(STATUS_NO_MEMORY, "engine: %d groups", settings->groups_max);
         goto failed;
     }
-    engine->watch = daemon_thread(settings->daemon, "generation");
     if (pthread_create(&engine->thread, NULL, run_thread, engine) != 0) {
         status = fail(STATUS_NO_MEMORY, "the generation thread");
         goto failed;
@@ -338,6 +340,7 @@ void engine_stop(struct engine **engine) {
     if (!*engine)
         return;
     atomic_store(&(*engine)->stop, true);
+    queue_close((*engine)->commands); /* wakes it */
     pthread_join((*engine)->thread, NULL);
     engine_free(*engine);
     *engine = NULL;
@@ -370,17 +373,21 @@ static enum status send(struct engine *engine, struct command *take_command) {
     return fail(STATUS_AGAIN, "generation: %d commands wait: its thread stands still", COMMANDS_MAX);
 }
 
-enum status engine_open(struct engine *engine, const struct model_config *config, int32_t positions, int32_t valid_vocab) {
+enum status engine_open(struct engine *engine, const struct model_config *config, int32_t positions,
+                        int32_t valid_vocab) {
     struct command *copy = NULL;
-    TRY(copy_command(&(struct command){.type = COMMAND_OPEN, .config = *config, .positions = positions,
-                                          .valid_vocab = valid_vocab}, 0, &copy));
+    TRY(copy_command(
+        &(struct command){.type = COMMAND_OPEN, .config = *config, .positions = positions, .valid_vocab = valid_vocab},
+        0, &copy));
     return send(engine, copy);
 }
 
 enum status engine_generate(struct engine *engine, const struct message_lease *lease) {
-    size_t prompt_bytes = lease->prompt_count * sizeof *lease->prompt, stop_bytes = lease->stop_count * sizeof *lease->stops;
+    size_t prompt_bytes = lease->prompt_count * sizeof *lease->prompt,
+           stop_bytes = lease->stop_count * sizeof *lease->stops;
     struct command *copy = NULL;
-    TRY(copy_command(&(struct command){.type = COMMAND_GENERATE, .version = lease->weights}, prompt_bytes + stop_bytes, &copy));
+    TRY(copy_command(&(struct command){.type = COMMAND_GENERATE, .version = lease->weights}, prompt_bytes + stop_bytes,
+                     &copy));
     int32_t *prompt = (int32_t *)(copy + 1), *stops = prompt + lease->prompt_count;
     memcpy(prompt, lease->prompt, prompt_bytes);
     if (stop_bytes)
@@ -410,8 +417,8 @@ enum status engine_cancel(struct engine *engine, uint64_t lease) {
 
 enum status engine_load(struct engine *engine, void *take_weights, const struct message_manifest *manifest) {
     struct command *copy = NULL;
-    enum status status = copy_command(&(struct command){.type = COMMAND_LOAD, .weights = take_weights, .manifest = *manifest},
-                                 0, &copy);
+    enum status status =
+        copy_command(&(struct command){.type = COMMAND_LOAD, .weights = take_weights, .manifest = *manifest}, 0, &copy);
     if (status != STATUS_OK) {
         free(take_weights);
         return status;

@@ -1,14 +1,13 @@
-/* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its events, through
- * two bounded queues; neither ever waits for the other.
+/* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its
+ * events, through two bounded queues; neither ever waits for the other.
  *
- * A version is loaded in place: what is unfinished is parked, the weights are copied over, groups of the loaded version go on and
- * the others stand still. Nothing is generated from a version that its lease did not name. */
+ * A version is loaded in place: what is unfinished is parked, the weights are copied over, groups of the loaded version
+ * go on and the others stand still. Nothing is generated from a version that its lease did not name. */
 #ifndef CANDOR_ACTOR_ENGINE_H
 #define CANDOR_ACTOR_ENGINE_H
 
 #include "actor/client.h"
 #include "common/model/config.h"
-#include "common/transport/daemon.h"
 
 struct engine;
 
@@ -18,7 +17,8 @@ struct engine_settings {
     int32_t in_flight;
     int64_t kv_tokens;
     int32_t groups_max;
-    struct daemon *daemon; /* for the watchdog */
+    void (*beat)(void *context); /* once around its loop, on its thread; may be NULL */
+    void *beat_context;
 };
 
 /* Starts the thread and waits until the device is open. */
@@ -31,7 +31,8 @@ const char *engine_backend(const struct engine *engine);
 
 /* ---- commands; STATUS_LIMIT when the thread stands still and the queue is full ---- */
 /* The shape of the model, once, before the first load. */
-enum status engine_open(struct engine *engine, const struct model_config *config, int32_t positions, int32_t valid_vocab);
+enum status engine_open(struct engine *engine, const struct model_config *config, int32_t positions,
+                        int32_t valid_vocab);
 enum status engine_generate(struct engine *engine, const struct message_lease *lease); /* copied */
 enum status engine_cancel(struct engine *engine, uint64_t lease);
 enum status engine_load(struct engine *engine, void *take_weights, const struct message_manifest *manifest);
@@ -41,15 +42,15 @@ enum engine_event_type { ENGINE_GENERATED, ENGINE_REFUSED, ENGINE_PROGRESS, ENGI
 
 struct engine_event {
     enum engine_event_type type;
-    uint64_t lease;                      /* REFUSED */
-    char reason[STATUS_MESSAGE_BYTES];   /* REFUSED, FAILED */
-    enum status status;                  /* FAILED: final */
-    struct digest weights, canary;       /* SWAPPED */
-    uint32_t pause_ms;                   /* SWAPPED */
-    uint32_t generation_ms;              /* GENERATED */
-    struct generated_group group;        /* GENERATED: one block of memory with the event */
-    struct generator_counters counters;  /* PROGRESS */
-    struct client_progress *progress;    /* PROGRESS [progress_count] */
+    uint64_t lease;                     /* REFUSED */
+    char reason[STATUS_MESSAGE_BYTES];  /* REFUSED, FAILED */
+    enum status status;                 /* FAILED: final */
+    struct digest weights, canary;      /* SWAPPED */
+    uint32_t pause_ms;                  /* SWAPPED */
+    uint32_t generation_ms;             /* GENERATED */
+    struct generated_group group;       /* GENERATED: one block of memory with the event */
+    struct generator_counters counters; /* PROGRESS */
+    struct client_progress *progress;   /* PROGRESS [progress_count] */
     uint32_t progress_count;
 };
 

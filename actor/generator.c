@@ -4,10 +4,9 @@
  *
  * Invariants (generator_check):
  *   G1 order[] ascends by (priority, arrival); a group is in exactly one of the arrays.
- *   G2 live is the number of samples with a sequence: at most in_flight; a live sample is unfinished, drawn, and has at least
- *      one token that is not computed.
- *   G3 a paused group has no sequence at all.
- *   G4 every sequence of the engine is the prefix's, a prompt's or a live sample's. */
+ *   G2 live is the number of samples with a sequence: at most in_flight; a live sample is unfinished, drawn, and has at
+ * least one token that is not computed. G3 a paused group has no sequence at all. G4 every sequence of the engine is
+ * the prefix's, a prompt's or a live sample's. */
 #include "actor/generator.h"
 
 #include <stdlib.h>
@@ -31,11 +30,13 @@ static enum status allocate_arrays(struct generator *generator) {
     generator->draw_lps = calloc(draws, sizeof *generator->draw_lps);
     if (!generator->order || !generator->done || !generator->rows || !generator->feeds || !generator->draws ||
         !generator->draw_rows || !generator->draw_ids || !generator->draw_uniforms || !generator->draw_lps)
-        return fail(STATUS_NO_MEMORY, "generator: %d rows, %d groups", generator->limits.rows_max, generator->limits.groups_max);
+        return fail(STATUS_NO_MEMORY, "generator: %d rows, %d groups", generator->limits.rows_max,
+                    generator->limits.groups_max);
     return STATUS_OK;
 }
 
-enum status generator_create(struct model *model, const struct generator_limits *limits, struct generator **out_generator) {
+enum status generator_create(struct model *model, const struct generator_limits *limits,
+                             struct generator **out_generator) {
     ASSERT(limits->in_flight > 0 && limits->rows_max >= limits->in_flight && limits->groups_max > 0);
     struct generator *generator = calloc(1, sizeof *generator);
     if (!generator)
@@ -119,10 +120,12 @@ static struct group *take_at(struct group **groups, int32_t *count, int32_t at) 
 /* ---- submitting ---- */
 
 static enum status check_request(const struct generator *generator, const struct generation_request *request) {
-    if (request->prompt_count == 0 || request->samples == 0 || request->samples > UINT16_MAX || request->max_new_tokens == 0 ||
-        request->shared_count > request->prompt_count)
-        return fail(STATUS_FORMAT, "request: prompt %u (shared %u), samples %u, max_new_tokens %u: each at least 1, shared within "
-                    "the prompt", request->prompt_count, request->shared_count, request->samples, request->max_new_tokens);
+    if (request->prompt_count == 0 || request->samples == 0 || request->samples > UINT16_MAX ||
+        request->max_new_tokens == 0 || request->shared_count > request->prompt_count)
+        return fail(STATUS_FORMAT,
+                    "request: prompt %u (shared %u), samples %u, max_new_tokens %u: each at least 1, shared within "
+                    "the prompt",
+                    request->prompt_count, request->shared_count, request->samples, request->max_new_tokens);
     if (!(request->temperature >= 0) || !(request->top_p > 0) || request->top_k < 0)
         return fail(STATUS_FORMAT, "request: temperature %g, top_p %g, top_k %d", (double)request->temperature,
                     (double)request->top_p, request->top_k);
@@ -199,7 +202,8 @@ enum status generator_submit(struct generator *generator, const struct generatio
 void generator_group_done(struct generator *generator, struct group *group) {
     schedule_close_prompt(generator, group);
     group->finished = true;
-    take_at(generator->order, &generator->order_count, find(generator->order, generator->order_count, group->request.id));
+    take_at(generator->order, &generator->order_count,
+            find(generator->order, generator->order_count, group->request.id));
     generator->done[generator->done_count++] = group;
 }
 

@@ -1,4 +1,5 @@
-/* Shared by generator.c (groups), generator_schedule.c (who gets room) and generator_step.c (what is computed). Private. */
+/* Shared by generator.c (groups), generator_schedule.c (who gets room) and generator_step.c (what is computed).
+ * Private. */
 #ifndef CANDOR_ACTOR_GENERATOR_INTERNAL_H
 #define CANDOR_ACTOR_GENERATOR_INTERNAL_H
 

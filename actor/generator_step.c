@@ -1,12 +1,14 @@
-/* One pass: decode rows of all live samples, then prompts in order of importance as far as rows allow; then the draws. */
+/* One pass: decode rows of all live samples, then prompts in order of importance as far as rows allow; then the draws.
+ */
 #include "actor/generator_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Rows for tokens ids[done .. count) of a sequence, as many as fit. last_wanted: the logits behind the last of them are wanted. */
-static void feed_rows(struct generator *generator, struct group *group, int32_t sample, int32_t sequence, const int32_t *ids,
-                      uint32_t done, uint32_t count, bool last_wanted) {
+/* Rows for tokens ids[done .. count) of a sequence, as many as fit. last_wanted: the logits behind the last of them are
+ * wanted. */
+static void feed_rows(struct generator *generator, struct group *group, int32_t sample, int32_t sequence,
+                      const int32_t *ids, uint32_t done, uint32_t count, bool last_wanted) {
     uint32_t room = (uint32_t)(generator->limits.rows_max - generator->row_count), rows = count - done;
     bool whole = rows <= room;
     rows = whole ? rows : room;
@@ -43,7 +45,8 @@ static void feed_prompt(struct generator *generator, struct group *group) {
     if (group->prompt == NO_SEQUENCE)
         return;
     feed_rows(generator, group, -1, group->prompt, group->request.prompt,
-              (uint32_t)infer_sequence_length(generator->infer, group->prompt), group->request.prompt_count, !group->drawn);
+              (uint32_t)infer_sequence_length(generator->infer, group->prompt), group->request.prompt_count,
+              !group->drawn);
 }
 
 static void build_pass(struct generator *generator) {
@@ -99,8 +102,8 @@ static enum status draw_now(struct generator *generator, const struct sampling *
         generator->draw_uniforms[i] =
             rng_uniform(&key, draw->group->request.prompt_count + draw->group->result.samples[draw->sample].count);
     }
-    TRY(infer_sample(generator->infer, sampling, generator->draw_rows, generator->draw_uniforms, count, generator->draw_ids,
-                     generator->draw_lps));
+    TRY(infer_sample(generator->infer, sampling, generator->draw_rows, generator->draw_uniforms, count,
+                     generator->draw_ids, generator->draw_lps));
     for (int32_t i = 0; i < count; i++)
         take_token(generator, &generator->draws[i], generator->draw_ids[i], generator->draw_lps[i]);
     return STATUS_OK;
@@ -131,8 +134,8 @@ static enum status batch_add(struct generator *generator, struct batch *batch, s
     return STATUS_OK;
 }
 
-/* All draws that the pass allows. Feeds come in runs of one sampling (a run has one temperature), so batches are large. The last
- * token of a group can be drawn only by its last draw, so no draw meets a group that is gone. */
+/* All draws that the pass allows. Feeds come in runs of one sampling (a run has one temperature), so batches are large.
+ * The last token of a group can be drawn only by its last draw, so no draw meets a group that is gone. */
 static enum status draw_all(struct generator *generator) {
     struct batch batch = {.count = 0};
     for (int32_t f = 0; f < generator->feed_count; f++) {

@@ -1,5 +1,5 @@
-/* candor-actor: answers leases. The main thread has the sockets and the state machine of client.h; the generation thread (engine.h)
- * has device and model; two bounded queues lie between them. */
+/* candor-actor: answers leases. The main thread has the sockets and the state machine of client.h; the generation
+ * thread (engine.h) has device and model; two bounded queues lie between them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +26,7 @@
 
 struct actor {
     struct daemon *daemon;
+    int generation; /* its thread, for the watchdog */
     const struct run_config *config;
     struct daemon_identity identity;
     struct transport *transport;
@@ -53,7 +54,8 @@ static void settle(struct actor *self, enum status status) {
 
 static bool send_message(void *socket, const struct message *message) {
     struct buf frame = {0};
-    bool sent = socket && proto_encode(message, &frame) == STATUS_OK && socket_send(socket, frame.data, frame.bytes) == STATUS_OK;
+    bool sent = socket && proto_encode(message, &frame) == STATUS_OK &&
+                socket_send(socket, frame.data, frame.bytes) == STATUS_OK;
     buf_deinit(&frame);
     return sent;
 }
@@ -101,7 +103,8 @@ static bool send_worker(void *context, uint32_t slot, const void *frame, size_t 
 
 /* ---- the state machine's actions: model and generation ---- */
 
-static enum status open_model(void *context, const char *directory, const struct client_run *run, uint64_t *out_elements) {
+static enum status open_model(void *context, const char *directory, const struct client_run *run,
+                              uint64_t *out_elements) {
     struct actor *self = context;
     struct model_config config;
     struct parameter_layout *layout;
@@ -111,8 +114,8 @@ static enum status open_model(void *context, const char *directory, const struct
     *out_elements = (uint64_t)layout->total;
     parameter_layout_destroy(&layout);
     if (run->positions_max <= 0 || run->positions_max > config.max_positions)
-        return fail(STATUS_MISMATCH, "run %s: sequences of %d tokens; the model has %d positions", run->name, run->positions_max,
-                    config.max_positions);
+        return fail(STATUS_MISMATCH, "run %s: sequences of %d tokens; the model has %d positions", run->name,
+                    run->positions_max, config.max_positions);
     log_event(LOG_INFO, "model", "parameters=%llu positions=%d directory=%s", (unsigned long long)*out_elements,
               run->positions_max, directory);
     return engine_open(self->engine, &config, run->positions_max, run->valid_vocab);
@@ -179,7 +182,8 @@ static bool take_weights(struct actor *self) {
 static bool take_worker(struct actor *self, uint32_t slot) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && self->workers[slot] && receive(self, self->workers[slot], &message) == STATUS_OK; turn++)
+    for (; turn < FRAMES_A_TURN && self->workers[slot] && receive(self, self->workers[slot], &message) == STATUS_OK;
+         turn++)
         client_worker(self->client, slot, &message, clock_boot_ms());
     return turn == FRAMES_A_TURN;
 }
@@ -261,21 +265,29 @@ static int32_t least(int64_t a, int64_t b) {
     return (int32_t)(a < b ? a : b);
 }
 
-/* Leases for a quarter more than what is in flight, so that the device does not wait for the next one; and for one group at least. */
+/* Leases for a quarter more than what is in flight, so that the device does not wait for the next one; and for one
+ * group at least. */
 static uint32_t capacity_samples(const struct run_config *config) {
     int64_t samples = config->actor_in_flight + config->actor_in_flight / 4;
     return (uint32_t)(samples < SAMPLES_MAX ? SAMPLES_MAX : samples);
 }
 
+static void beat_generation(void *context) {
+    struct actor *self = context;
+    daemon_beat(self->daemon, self->generation);
+}
+
 static enum status open_engine(struct actor *self) {
     const struct run_config *config = self->config;
+    self->generation = daemon_thread(self->daemon, "generation");
     struct engine_settings settings = {
         .device = config->actor_device == 0 ? "auto" : "cpu",
         .threads = (int)config->actor_threads,
         .in_flight = (int32_t)config->actor_in_flight,
         .kv_tokens = config->actor_kv_tokens,
         .groups_max = least(HELD_MAX, 2 * (int64_t)capacity_samples(config)),
-        .daemon = self->daemon,
+        .beat = beat_generation,
+        .beat_context = self,
     };
     return engine_start(&settings, &self->engine);
 }
@@ -284,7 +296,8 @@ static enum status open_control(struct actor *self) {
     const struct run_config *config = self->config;
     struct transport_settings keys = {config->net_key, config->net_learner_key, config->net_allow};
     TRY(transport_create(&keys, &self->transport));
-    if (daemon_endpoint(config->net_learner, config->run_directory, "control", false, self->control_endpoint) != STATUS_OK)
+    if (daemon_endpoint(config->net_learner, config->run_directory, "control", false, self->control_endpoint) !=
+        STATUS_OK)
         return fail_context(STATUS_CONFIG, "net.learner");
     struct socket_settings settings = {"net.learner", self->control_endpoint, transport_learner_key(self->transport),
                                        FRAME_BYTES_MAX, MESSAGES_MAX};
@@ -348,7 +361,8 @@ out:
 
 static enum status check(const struct run_config *config) {
     if (!config->net_learner[0] && !config->run_directory[0])
-        return fail(STATUS_CONFIG, "net.learner = (empty): the learner's control endpoint, or --run DIR on the learner's machine");
+        return fail(STATUS_CONFIG,
+                    "net.learner = (empty): the learner's control endpoint, or --run DIR on the learner's machine");
     return STATUS_OK;
 }
 
@@ -356,7 +370,8 @@ int main(int argc, char **argv) {
     static const char *const sections[] = {"run", "actor", "net", "log", NULL};
     static const struct daemon_about about = {
         .program = "candor-actor",
-        .purpose = "Generates answers for a run of Candor: takes leases from the learner, delivers groups to reward workers.",
+        .purpose =
+            "Generates answers for a run of Candor: takes leases from the learner, delivers groups to reward workers.",
         .sections = sections,
         .check = check,
         .run = run,

@@ -1,16 +1,17 @@
-/* The reward worker's side of the protocol: groups in, scores, scored groups to the hub, answers back. Pure: messages and time in,
- * frames out; no socket, no clock. It holds nothing that the actors do not hold as well: a worker that dies costs a second sending.
+/* The reward worker's side of the protocol: groups in, scores, scored groups to the hub, answers back. Pure: messages
+ * and time in, frames out; no socket, no clock. It holds nothing that the actors do not hold as well: a worker that
+ * dies costs a second sending.
  *
  * A group:  arrives --scored at once--> in the outbox --sent to the hub--> answered --answer to the actor--> forgotten.
  *
- * Credit (I4): an actor may have sent, since its knock, what the worker took from it plus its share of the window. The share of
- * actor i of n is the window divided by n, at least FRAME_BYTES_MAX, so that the largest group always passes.
+ * Credit (I4): an actor may have sent, since its knock, what the worker took from it plus its share of the window. The
+ * share of actor i of n is the window divided by n, at least FRAME_BYTES_MAX, so that the largest group always passes.
  *
  * Invariants (worker_check):
  *   W1 a group is acknowledged to the actor only with what the hub said.
  *   W2 a group that is inside is not scored twice; its answer goes to the connection that asked last.
- *   W3 whatever an actor sends is counted and answered, never trusted (I5): a group above its credit or without a knock is dropped
- *      and the actor is asked to knock. */
+ *   W3 whatever an actor sends is counted and answered, never trusted (I5): a group above its credit or without a knock
+ * is dropped and the actor is asked to knock. */
 #ifndef CANDOR_REWARD_WORKER_H
 #define CANDOR_REWARD_WORKER_H
 
@@ -24,7 +25,8 @@
 #define WORKER_HELLO_MS 1000
 /* A scored group without an answer is sent again: it was lost on the way, the hub answers at once. */
 #define WORKER_RESEND_MS 5000
-/* Bytes of groups that all actors together may have on their way here and in the outbox, beyond the least share of each. */
+/* Bytes of groups that all actors together may have on their way here and in the outbox, beyond the least share of
+ * each. */
 #define WORKER_WINDOW_BYTES (256u << 20)
 /* What is inside at most, scored; a group beyond it is dropped, and the actor sends it again. */
 #define WORKER_OUTBOX_BYTES (512u << 20)
@@ -55,7 +57,8 @@ void worker_destroy(struct worker **worker);
 /* From the hub. Another status than STATUS_OK is final: refused. */
 enum status worker_control(struct worker *worker, const struct message *message, int64_t now_ms);
 /* From an actor; peer: its connection, not 0. frame_bytes: what the message took, for credit. */
-void worker_actor(struct worker *worker, uint64_t peer, const struct message *message, size_t frame_bytes, int64_t now_ms);
+void worker_actor(struct worker *worker, uint64_t peer, const struct message *message, size_t frame_bytes,
+                  int64_t now_ms);
 void worker_malformed(struct worker *worker);
 void worker_tick(struct worker *worker, int64_t now_ms); /* at least each 100 ms */
 
@@ -70,8 +73,8 @@ void worker_state(const struct worker *worker, int64_t now_ms, char *out_text, s
 void worker_check(const struct worker *worker);
 
 /* ---- the scoring itself ---- */
-/* Verdict and reward of each sample; out_scores [group->sample_count]. A rule that is not known or a question above the limits of
- * score.h: every reward is NaN, and *out_reason says why (static or status_message()); else NULL. */
+/* Verdict and reward of each sample; out_scores [group->sample_count]. A rule that is not known or a question above the
+ * limits of score.h: every reward is NaN, and *out_reason says why (static or status_message()); else NULL. */
 void worker_score(const struct message_group *group, struct sample_score *out_scores, const char **out_reason);
 
 #endif

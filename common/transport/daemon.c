@@ -53,14 +53,16 @@ struct arguments {
 };
 
 static void print_help(const struct daemon_about *about) {
-    printf("usage: %s [--config FILE] [--run DIR] [--set SECTION.KEY=VALUE]... [--check-config | --print-config]\n\n%s\n\n"
-           "  --config FILE            options of the run (INI); the environment (CANDOR_SECTION_KEY) and --set override it\n"
-           "  --run DIR                the run's directory: --set run.directory=DIR\n"
-           "  --set SECTION.KEY=VALUE  one option\n"
-           "  --check-config           say whether the options are right, and exit\n"
-           "  --print-config           print every option with its help and present value, and exit\n"
-           "  --version                print the build, and exit\n",
-           about->program, about->purpose);
+    printf(
+        "usage: %s [--config FILE] [--run DIR] [--set SECTION.KEY=VALUE]... [--check-config | --print-config]\n\n%s\n\n"
+        "  --config FILE            options of the run (INI); the environment (CANDOR_SECTION_KEY) and --set override "
+        "it\n"
+        "  --run DIR                the run's directory: --set run.directory=DIR\n"
+        "  --set SECTION.KEY=VALUE  one option\n"
+        "  --check-config           say whether the options are right, and exit\n"
+        "  --print-config           print every option with its help and present value, and exit\n"
+        "  --version                print the build, and exit\n",
+        about->program, about->purpose);
 }
 
 static enum status assign(struct arguments *arguments, const char *assignment) {
@@ -75,7 +77,8 @@ static enum status parse(int argc, char **argv, struct arguments *arguments) {
     static const struct option_name {
         const char *text;
         int argument;
-    } names[] = {{"config", 1}, {"run", 1}, {"set", 1}, {"check-config", 0}, {"print-config", 0}, {"help", 0}, {"version", 0}};
+    } names[] = {{"config", 1},       {"run", 1},  {"set", 1},    {"check-config", 0},
+                 {"print-config", 0}, {"help", 0}, {"version", 0}};
     struct option long_options[8] = {{0}};
     for (int i = 0; i < 7; i++)
         long_options[i] = (struct option){names[i].text, names[i].argument, NULL, i};
@@ -91,7 +94,8 @@ static enum status parse(int argc, char **argv, struct arguments *arguments) {
             arguments->config_path = optarg;
             break;
         case RUN:
-            if ((size_t)snprintf(arguments->run, sizeof arguments->run, "run.directory=%s", optarg) >= sizeof arguments->run)
+            if ((size_t)snprintf(arguments->run, sizeof arguments->run, "run.directory=%s", optarg) >=
+                sizeof arguments->run)
                 return fail(STATUS_USAGE, "--run: the path is longer than %d bytes", PATH_BYTES);
             TRY(assign(arguments, arguments->run));
             break;
@@ -308,7 +312,8 @@ static enum status socket_directory(const char *run_directory, const char *name,
     snprintf(hex, sizeof hex, "%016llx", (unsigned long long)hash64(run, strlen(run)));
     TRY(fs_join(out_path, parent, hex));
     if (strlen(out_path) + 1 + strlen(name) > SOCKET_PATH_BYTES)
-        return fail(STATUS_CONFIG, "TMPDIR = %s: too long for a socket's address; shorten it or set the endpoints", parent);
+        return fail(STATUS_CONFIG, "TMPDIR = %s: too long for a socket's address; shorten it or set the endpoints",
+                    parent);
     return make ? private_directory(out_path) : STATUS_OK;
 }
 

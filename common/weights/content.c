@@ -40,7 +40,8 @@ enum status content_check(const struct message_manifest *manifest, uint64_t elem
     if (manifest->form == FORM_DELTA)
         return fail(STATUS_UNSUPPORTED, "version %u: weights as a delta are not built yet", manifest->version);
     if (manifest->form != FORM_SNAPSHOT || (manifest->dtype != DTYPE_BF16 && manifest->dtype != DTYPE_F32))
-        return fail(STATUS_MISMATCH, "version %u: form %u, type %u of weights; known are snapshots (0) of bf16 (0) and fp32 (1)",
+        return fail(STATUS_MISMATCH,
+                    "version %u: form %u, type %u of weights; known are snapshots (0) of bf16 (0) and fp32 (1)",
                     manifest->version, manifest->form, manifest->dtype);
     if (manifest->elements != elements)
         return fail(STATUS_MISMATCH, "version %u: %llu parameters; this model has %llu", manifest->version,
@@ -48,7 +49,8 @@ enum status content_check(const struct message_manifest *manifest, uint64_t elem
     uint64_t bytes = elements * dtype_bytes((enum dtype)manifest->dtype);
     if (manifest->payload_bytes != bytes || manifest->chunk_bytes == 0 || manifest->chunk_bytes % 8 != 0 ||
         manifest->chunk_bytes > CHUNK_BYTES_MAX)
-        return fail(STATUS_MISMATCH, "version %u: %llu bytes in chunks of %u; a snapshot has %llu, in chunks of 8 to %u",
+        return fail(STATUS_MISMATCH,
+                    "version %u: %llu bytes in chunks of %u; a snapshot has %llu, in chunks of 8 to %u",
                     manifest->version, (unsigned long long)manifest->payload_bytes, manifest->chunk_bytes,
                     (unsigned long long)bytes, CHUNK_BYTES_MAX);
     return STATUS_OK;

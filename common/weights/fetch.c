@@ -12,8 +12,11 @@ static uint32_t chunk_size(const struct fetch *fetch, uint32_t index) {
 
 /* Ask for chunks [first, first + count). */
 static void ask(struct fetch *fetch, uint32_t first, uint32_t count, fetch_send send, void *context) {
-    struct message_fetch message = {.kind = fetch->target.kind, .object = fetch->target.object, .base = fetch->target.base,
-                                    .first = first, .count = count};
+    struct message_fetch message = {.kind = fetch->target.kind,
+                                    .object = fetch->target.object,
+                                    .base = fetch->target.base,
+                                    .first = first,
+                                    .count = count};
     fetch->in_flight += count;
     send(context, &message);
 }
@@ -33,13 +36,14 @@ static void ask_more(struct fetch *fetch, fetch_send send, void *context) {
     }
 }
 
-enum status fetch_begin(struct fetch *fetch, const struct fetch_target *target, int64_t now_ms, fetch_send send, void *context) {
+enum status fetch_begin(struct fetch *fetch, const struct fetch_target *target, int64_t now_ms, fetch_send send,
+                        void *context) {
     ASSERT(target->chunk_bytes > 0 && target->chunk_bytes % 8 == 0);
     uint64_t chunks = (target->bytes + target->chunk_bytes - 1) / target->chunk_bytes;
     if (chunks > UINT32_MAX)
         return fail(STATUS_LIMIT, "%llu bytes in chunks of %u", (unsigned long long)target->bytes, target->chunk_bytes);
-    struct fetch begun = {.target = *target, .chunks = chunks ? (uint32_t)chunks : 1, .last_ms = now_ms,
-                          .again_ms = FETCH_AGAIN_MS};
+    struct fetch begun = {
+        .target = *target, .chunks = chunks ? (uint32_t)chunks : 1, .last_ms = now_ms, .again_ms = FETCH_AGAIN_MS};
     begun.data = malloc(target->bytes ? target->bytes : 1);
     begun.here = calloc(begun.chunks, 1);
     if (!begun.data || !begun.here) {
@@ -57,7 +61,8 @@ void fetch_deinit(struct fetch *fetch) {
     memset(fetch, 0, sizeof *fetch);
 }
 
-bool fetch_chunk(struct fetch *fetch, const struct message_chunk *chunk, int64_t now_ms, fetch_send send, void *context) {
+bool fetch_chunk(struct fetch *fetch, const struct message_chunk *chunk, int64_t now_ms, fetch_send send,
+                 void *context) {
     const struct fetch_target *target = &fetch->target;
     if (!fetch->data || chunk->kind != target->kind || !digest_equal(chunk->object, target->object))
         return false;

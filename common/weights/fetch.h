@@ -1,5 +1,6 @@
-/* One object on its way here: chunks are asked for by credit, checked, and put in their places. Pure: time and chunks in,
- * fetches out. What was lost is asked for again with back-off, for ever: the status line says for how long. One thread. */
+/* One object on its way here: chunks are asked for by credit, checked, and put in their places. Pure: time and chunks
+ * in, fetches out. What was lost is asked for again with back-off, for ever: the status line says for how long. One
+ * thread. */
 #ifndef CANDOR_WEIGHTS_FETCH_H
 #define CANDOR_WEIGHTS_FETCH_H
 
@@ -23,12 +24,12 @@ struct fetch_target {
 
 struct fetch {
     struct fetch_target target;
-    uint8_t *data;    /* [target.bytes] */
-    uint8_t *here;    /* [chunks] 1: arrived */
+    uint8_t *data;                   /* [target.bytes] */
+    uint8_t *here;                   /* [chunks] 1: arrived */
     uint32_t chunks, arrived, asked; /* chunks below `asked` were asked for */
     uint32_t in_flight;
     struct digest content; /* sum of content_digest over the chunks that arrived */
-    int64_t last_ms;  /* of the last chunk, or of the last asking */
+    int64_t last_ms;       /* of the last chunk, or of the last asking */
     int64_t again_ms;
     uint64_t corrupt; /* chunks whose hash was wrong */
 };
@@ -36,12 +37,15 @@ struct fetch {
 typedef void (*fetch_send)(void *context, const struct message_fetch *message);
 
 /* Allocates the buffer and asks for the first chunks. */
-enum status fetch_begin(struct fetch *fetch, const struct fetch_target *target, int64_t now_ms, fetch_send send, void *context);
+enum status fetch_begin(struct fetch *fetch, const struct fetch_target *target, int64_t now_ms, fetch_send send,
+                        void *context);
 /* Frees what is left; a fetch of all zeros is fine. */
 void fetch_deinit(struct fetch *fetch);
 
-/* A chunk: of another object, out of range, of a wrong size or hash is counted and dropped (I5). True when it was one of ours. */
-bool fetch_chunk(struct fetch *fetch, const struct message_chunk *chunk, int64_t now_ms, fetch_send send, void *context);
+/* A chunk: of another object, out of range, of a wrong size or hash is counted and dropped (I5). True when it was one
+ * of ours. */
+bool fetch_chunk(struct fetch *fetch, const struct message_chunk *chunk, int64_t now_ms, fetch_send send,
+                 void *context);
 /* Call at least each second. */
 void fetch_tick(struct fetch *fetch, int64_t now_ms, fetch_send send, void *context);
 

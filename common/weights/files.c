@@ -73,15 +73,15 @@ static enum status next(struct files *files, int64_t now_ms) {
         TRY(present(files, file, &here));
         if (here)
             continue;
-        struct fetch_target target = {.kind = FETCH_FILE, .object = file->digest, .bytes = file->bytes,
-                                      .chunk_bytes = CHUNK_BYTES_MAX};
+        struct fetch_target target = {
+            .kind = FETCH_FILE, .object = file->digest, .bytes = file->bytes, .chunk_bytes = CHUNK_BYTES_MAX};
         return fetch_begin(&files->fetch, &target, now_ms, files->send, files->context);
     }
     return STATUS_OK;
 }
 
-enum status files_create(const char *cache, const struct model_file *list, uint32_t count, int64_t now_ms, fetch_send send,
-                         void *context, struct files **out_files) {
+enum status files_create(const char *cache, const struct model_file *list, uint32_t count, int64_t now_ms,
+                         fetch_send send, void *context, struct files **out_files) {
     TRY(check_list(list, count));
     struct files *files = calloc(1, sizeof *files);
     if (!files)

@@ -11,9 +11,9 @@
 #include "proto/limits.h"
 
 /* What a Hugging Face directory holds beside weights. Nothing else leaves the host (transport.md section 9). */
-static const char *const file_names[] = {"config.json",     "generation_config.json", "tokenizer.json",
-                                         "tokenizer_config.json", "vocab.json",       "merges.txt",
-                                         "added_tokens.json",     "special_tokens_map.json", "chat_template.jinja"};
+static const char *const file_names[] = {
+    "config.json", "generation_config.json", "tokenizer.json",          "tokenizer_config.json", "vocab.json",
+    "merges.txt",  "added_tokens.json",      "special_tokens_map.json", "chat_template.jinja"};
 #define FILE_NAMES (sizeof file_names / sizeof *file_names)
 
 struct version {
@@ -65,8 +65,8 @@ static enum status open_file(struct store *store, const char *directory, const c
     struct model_file file = {.name = {name, (uint32_t)strlen(name)}};
     TRY(hash_file(path, &file.digest, &file.bytes));
     if (file.bytes > FILE_BYTES_MAX)
-        return fail(STATUS_LIMIT, "%s: %llu bytes; a model's small file has at most %u", path, (unsigned long long)file.bytes,
-                    FILE_BYTES_MAX);
+        return fail(STATUS_LIMIT, "%s: %llu bytes; a model's small file has at most %u", path,
+                    (unsigned long long)file.bytes, FILE_BYTES_MAX);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return fail_errno("%s", path);
@@ -103,7 +103,8 @@ enum status store_publish(struct store *store, const struct message_manifest *ma
     struct version *version = find_version(store, manifest->weights);
     if (!version) {
         if (store->version_count == STORE_VERSIONS_MAX)
-            return fail(STATUS_LIMIT, "version %u: %d versions are served already", manifest->version, STORE_VERSIONS_MAX);
+            return fail(STATUS_LIMIT, "version %u: %d versions are served already", manifest->version,
+                        STORE_VERSIONS_MAX);
         version = &store->versions[store->version_count++];
     }
     *version = (struct version){.manifest = *manifest, .data = data};
@@ -129,7 +130,8 @@ static bool find_object(struct store *store, const struct message_fetch *fetch, 
     if (fetch->kind == FETCH_SNAPSHOT) {
         const struct version *version = find_version(store, fetch->object);
         if (version)
-            *out_object = (struct object){version->data, -1, version->manifest.payload_bytes, version->manifest.chunk_bytes};
+            *out_object =
+                (struct object){version->data, -1, version->manifest.payload_bytes, version->manifest.chunk_bytes};
         return version;
     }
     for (uint32_t i = 0; fetch->kind == FETCH_FILE && i < store->file_count; i++)
@@ -153,8 +155,10 @@ void store_fetch(struct store *store, const struct message_fetch *fetch, store_r
         return;
     }
     if (!find_object(store, fetch, &object)) {
-        reply_gone(fetch, fetch->kind == FETCH_SNAPSHOT ? "this version is retired or was never published"
-                                                        : "no such file of the model", reply, context);
+        reply_gone(fetch,
+                   fetch->kind == FETCH_SNAPSHOT ? "this version is retired or was never published"
+                                                 : "no such file of the model",
+                   reply, context);
         return;
     }
     uint64_t chunks = (object.bytes + object.chunk_bytes - 1) / object.chunk_bytes;
@@ -170,8 +174,12 @@ void store_fetch(struct store *store, const struct message_fetch *fetch, store_r
             return;
         }
         struct message message = {.type = MESSAGE_CHUNK};
-        message.chunk = (struct message_chunk){.kind = fetch->kind, .object = fetch->object, .index = (uint32_t)index,
-                                               .total_bytes = object.bytes, .hash = hash64(data, bytes), .data = data,
+        message.chunk = (struct message_chunk){.kind = fetch->kind,
+                                               .object = fetch->object,
+                                               .index = (uint32_t)index,
+                                               .total_bytes = object.bytes,
+                                               .hash = hash64(data, bytes),
+                                               .data = data,
                                                .bytes = bytes};
         if (!reply(context, &message))
             return;

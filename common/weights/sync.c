@@ -12,7 +12,7 @@ struct sync {
     uint32_t known_count;
     enum sync_state state;
     struct message_manifest wanted; /* while fetching or ready */
-    bool second; /* the digest was wrong once */
+    bool second;                    /* the digest was wrong once */
     struct fetch fetch;
     uint64_t ever; /* bytes of finished and dropped fetches */
     char reason[256];
@@ -84,7 +84,9 @@ static void drop(struct sync *sync) {
 }
 
 static enum status begin(struct sync *sync, int64_t now_ms) {
-    struct fetch_target target = {.kind = FETCH_SNAPSHOT, .object = sync->wanted.weights, .bytes = sync->wanted.payload_bytes,
+    struct fetch_target target = {.kind = FETCH_SNAPSHOT,
+                                  .object = sync->wanted.weights,
+                                  .bytes = sync->wanted.payload_bytes,
                                   .chunk_bytes = sync->wanted.chunk_bytes};
     TRY(fetch_begin(&sync->fetch, &target, now_ms, sync->send, sync->context));
     sync->state = SYNC_FETCHING;

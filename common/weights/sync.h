@@ -1,11 +1,12 @@
-/* Weight sync of an actor: which versions there are, which one is on its way, which one waits to be loaded. Pure: manifests, chunks
- * and time in; fetches out. One version is staged at a time, in host memory of the model's size.
+/* Weight sync of an actor: which versions there are, which one is on its way, which one waits to be loaded. Pure:
+ * manifests, chunks and time in; fetches out. One version is staged at a time, in host memory of the model's size.
  *
  *   idle --sync_want--> fetching --last chunk--> ready --sync_take--> idle
  *                          | digest wrong: once more from the start; wrong again: failed (the process exits 75)
  *                          | gone: idle, and the version is forgotten
  *
- * Invariants: S1 what sync_take gives has the digest that was wanted. S2 the buffer of another version is never handed out. */
+ * Invariants: S1 what sync_take gives has the digest that was wanted. S2 the buffer of another version is never handed
+ * out. */
 #ifndef CANDOR_WEIGHTS_SYNC_H
 #define CANDOR_WEIGHTS_SYNC_H
 
@@ -22,12 +23,14 @@ struct sync;
 enum status sync_create(uint64_t elements, fetch_send send, void *context, struct sync **out_sync);
 void sync_destroy(struct sync **sync);
 
-/* A version is announced. STATUS_UNSUPPORTED for a delta ("not built yet"), STATUS_MISMATCH when it is not of this model. */
+/* A version is announced. STATUS_UNSUPPORTED for a delta ("not built yet"), STATUS_MISMATCH when it is not of this
+ * model. */
 enum status sync_manifest(struct sync *sync, const struct message_manifest *manifest);
 /* NULL when not announced. */
 const struct message_manifest *sync_find(const struct sync *sync, struct digest weights);
 
-/* This version is needed next. Another one under way or ready is dropped. False when it is not announced. STATUS_NO_MEMORY. */
+/* This version is needed next. Another one under way or ready is dropped. False when it is not announced.
+ * STATUS_NO_MEMORY. */
 enum status sync_want(struct sync *sync, struct digest weights, int64_t now_ms, bool *out_known);
 void sync_chunk(struct sync *sync, const struct message_chunk *chunk, int64_t now_ms);
 void sync_gone(struct sync *sync, const struct message_gone *gone);

@@ -12,9 +12,19 @@ static struct device *device;
 static struct model *model;
 
 /* A tiny random model: near uniform over 96 tokens, so that answers differ, and a tenth of the tokens end one. */
-static const struct model_config tiny = {.layers = 2, .hidden = 64, .heads = 2, .kv_heads = 1, .head_dim = 64, .ffn = 64,
-                                         .vocab = 96, .max_positions = 256, .rope_theta = 10000, .rms_eps = 1e-6f, .tied = true,
-                                         .bos = -1, .eos = -1};
+static const struct model_config tiny = {.layers = 2,
+                                         .hidden = 64,
+                                         .heads = 2,
+                                         .kv_heads = 1,
+                                         .head_dim = 64,
+                                         .ffn = 64,
+                                         .vocab = 96,
+                                         .max_positions = 256,
+                                         .rope_theta = 10000,
+                                         .rms_eps = 1e-6f,
+                                         .tied = true,
+                                         .bos = -1,
+                                         .eos = -1};
 static const int32_t stops[] = {3, 17, 29, 31, 42, 57, 63, 71, 90};
 
 static uint32_t below(uint64_t seed, uint32_t position, uint32_t bound) {
@@ -207,7 +217,8 @@ static void bits_depend_on_nothing_else(void **state) {
     for (uint64_t seed = 0; seed < 25; seed++) {
         struct chaos chaos = {.seed = seed, .position = 10};
         int32_t in_flight = 1 + (int32_t)below(seed, 0, 24), rows = in_flight + (int32_t)below(seed, 1, 60);
-        chaos.generator = make(in_flight, rows, 320 + (int64_t)below(seed, 2, 60) * 32, 1 + (int32_t)below(seed, 3, GROUPS));
+        chaos.generator =
+            make(in_flight, rows, 320 + (int64_t)below(seed, 2, 60) * 32, 1 + (int32_t)below(seed, 3, GROUPS));
         uint32_t events = 0;
         while (chaos.done < GROUPS) {
             one_event(&chaos);

@@ -51,7 +51,8 @@ static enum status run_watched(struct daemon *daemon, const struct run_config *c
 }
 
 /* Run in a child, so that signal masks and standard streams of the test stay as they are. */
-static int run_daemon(const struct daemon_about *about, const char *const *arguments, char *out_text, size_t text_bytes) {
+static int run_daemon(const struct daemon_about *about, const char *const *arguments, char *out_text,
+                      size_t text_bytes) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();

@@ -243,8 +243,13 @@ static void hostile_chunks_are_dropped(void **state) {
     open_line(&line, 8);
     want(&line, 0, 0);
     uint8_t data[CHUNK] = {0};
-    struct message_chunk good = {.kind = FETCH_SNAPSHOT, .object = manifests[0].weights, .index = 0,
-                                 .total_bytes = sizeof versions[0], .hash = hash64(data, CHUNK), .data = data, .bytes = CHUNK};
+    struct message_chunk good = {.kind = FETCH_SNAPSHOT,
+                                 .object = manifests[0].weights,
+                                 .index = 0,
+                                 .total_bytes = sizeof versions[0],
+                                 .hash = hash64(data, CHUNK),
+                                 .data = data,
+                                 .bytes = CHUNK};
     struct message_chunk bad[6] = {good, good, good, good, good, good};
     bad[0].index = 1u << 30;
     bad[1].total_bytes = UINT64_MAX;
@@ -324,7 +329,8 @@ int main(void) {
     for (int v = 0; v < 2; v++) {
         for (uint32_t i = 0; i < ELEMENTS; i++)
             versions[v][i] = (uint16_t)below(100 + (uint64_t)v, i, 65536);
-        manifests[v] = content_manifest((uint32_t)v, content_digest(versions[v], 0, sizeof versions[v]), ELEMENTS, DTYPE_BF16);
+        manifests[v] =
+            content_manifest((uint32_t)v, content_digest(versions[v], 0, sizeof versions[v]), ELEMENTS, DTYPE_BF16);
         manifests[v].chunk_bytes = CHUNK;
     }
     const struct CMUnitTest tests[] = {
