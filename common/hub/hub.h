@@ -4,7 +4,9 @@
  * learner, a driver such as eval) offers work and takes completed work; it knows nothing of training, lag or files. Who trains at
  * which lag is decided by what is offered when: step k is offered as soon as the version it samples from is published.
  *
- * One thread. Invariants I1 to I8 of DESIGN section 3 are cited in hub.c and lease_table.c. */
+ * What is kept where: lease_table.h the leases (and their transition table), work.h the slots (and theirs), internal.h peers.
+ *
+ * One thread; the events must not call back into the hub. Invariants I1 to I8 of DESIGN section 3 are cited by number in the code. */
 #ifndef CANDOR_HUB_HUB_H
 #define CANDOR_HUB_HUB_H
 
@@ -29,11 +31,14 @@ struct hub_work {
 
 struct hub_events {
     void *context;
+    /* What cannot be sent is dropped: everything is asked for again. */
     void (*send)(void *context, peer_id peer, const struct message *message);
-    /* A slot was filled. scored is borrowed for the call: copy or re-encode it. */
+    /* A slot was filled, for the first and only time (I1). scored is borrowed for the call: copy it, or keep its memory. */
     void (*filled)(void *context, const struct message_scored *scored);
-    /* Every slot of offered work is filled; the work is forgotten afterwards. */
+    /* Every slot of offered work is filled or skipped; the work is forgotten. A slot without filled() before was skipped (I8). */
     void (*completed)(void *context, uint8_t stream, uint32_t step);
+    /* Open work was withdrawn, or its version retired: no group of it comes any more. */
+    void (*withdrawn)(void *context, uint8_t stream, uint32_t step);
     /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal: the run
      * cannot go on (I8). */
     void (*alarm)(void *context, bool fatal, const char *name, const char *text);
@@ -55,18 +60,24 @@ struct hub_settings {
 
 struct hub;
 
+/* The texts and arrays of settings are borrowed for the life of the hub. */
 enum status hub_create(const struct hub_settings *settings, const struct hub_events *events, struct hub **out_hub);
 void hub_destroy(struct hub **hub);
 
 /* ---- what the holder does ---- */
+/* STATUS_EXISTS while work of this stream and step is open; STATUS_LIMIT and STATUS_FORMAT naming the slot that could not be leased. */
 enum status hub_offer(struct hub *hub, const struct hub_work *work, int64_t now_ms);
-/* Tell actors of a version: how to get it. Kept for late joiners until retired. */
+/* Forget open work: its leases are revoked, its groups not wanted. Absent is fine. */
+void hub_withdraw(struct hub *hub, uint8_t stream, uint32_t step);
+/* Tell actors of a version: how to get it. Kept for late joiners until retired. STATUS_LIMIT when too many are kept. */
 enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms);
+/* Nobody can get it any more: open work of this version is withdrawn. */
 void hub_retire(struct hub *hub, const struct digest *weights);
-/* The learner's own canary of a version; actors of the class must agree (DESIGN section 5.3). */
-void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary);
-/* No new leases; peers are told bye when now or at most drain_ms later nothing is out. */
-void hub_drain(struct hub *hub, int64_t now_ms, const char *reason);
+/* The learner's own canary of a version, published or about to be; actors of the class must agree (DESIGN section 5.3). One that
+ * does not is refused, its leases are offered to others, and its groups are not wanted. */
+void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary, int64_t now_ms);
+/* No new leases; peers are told bye as soon as no lease is out, or drain_ms later. */
+void hub_drain(struct hub *hub, int64_t now_ms, int64_t drain_ms, const char *reason);
 
 /* ---- what comes in ---- */
 void hub_message(struct hub *hub, peer_id peer, const struct message *message, int64_t now_ms);
@@ -76,11 +87,42 @@ void hub_disconnected(struct hub *hub, peer_id peer, int64_t now_ms);
 void hub_tick(struct hub *hub, int64_t now_ms);
 
 /* ---- queries ---- */
+struct hub_counts {
+    uint64_t granted, speculative; /* leases; of them, copies for idle actors */
+    uint64_t accepted, duplicates, mismatches, not_wanted, invalid; /* groups that came; invalid are among not_wanted */
+    uint64_t expired, revived, lost, given_back, revoked; /* leases */
+    uint64_t skipped;              /* slots */
+    uint64_t malformed, refused, hellos, reconnects, gone; /* messages; peers */
+};
+const struct hub_counts *hub_counted(const struct hub *hub);
+/* One object of the counts by name. */
+void hub_counts_json(const struct hub_counts *counts, struct buf *out);
+
+/* A figure that a peer sent in its heartbeat. */
+struct hub_counter {
+    char name[40];
+    double value;
+};
+struct hub_peer_view {
+    uint8_t role;
+    const char *name, *host, *state;
+    const struct hub_counter *counters;
+    uint32_t counter_count;
+};
+void hub_each_peer(const struct hub *hub, void (*each)(void *context, const struct hub_peer_view *peer), void *context);
+uint32_t hub_actor_count(const struct hub *hub);
+uint32_t hub_worker_count(const struct hub *hub);
+/* Slots of open work that are filled or skipped; 0 when there is none such. */
+uint32_t hub_filled(const struct hub *hub, uint8_t stream, uint32_t step);
+
 /* Peers, leases, slots, queue depths, counters and what is awaited, as one JSON object (candor status, telemetry). */
 void hub_status_json(const struct hub *hub, int64_t now_ms, struct buf *out);
 /* One line: "waiting for an actor", "step 3: 12 of 64 groups, 3 actors". */
 void hub_status_line(const struct hub *hub, int64_t now_ms, struct buf *out);
+/* No open work, and no lease out. */
 bool hub_idle(const struct hub *hub);
+/* Drained: every peer was told bye. */
+bool hub_drained(const struct hub *hub);
 /* Asserts the invariants; for tests and the simulator. */
 void hub_check(const struct hub *hub);
 

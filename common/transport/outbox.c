@@ -2,70 +2,31 @@
 
 #include <stdlib.h>
 
+#include "common/base/list.h"
 #include "common/base/map.h"
 #include "proto/proto.h"
-
-struct links {
-    struct node *previous, *next;
-};
 
 /* Each entry is in the list of all, by age, and in one of waiting (by age) or flying (by the time it was sent). */
 struct node {
     struct outbox_entry entry; /* first: an entry is its node */
-    struct links all, turn;
+    struct link all, turn;
     char *memory;
-};
-
-struct list {
-    struct node *first, *last;
-    uint32_t count;
 };
 
 struct outbox {
     uint64_t bytes_max, used, reserved;
-    struct list all, waiting, flying;
+    struct link all, waiting, flying;
+    uint32_t count, flying_count;
     struct map by_lease;
 };
 
-/* ---- lists; the member of the links is named by its offset ---- */
-
-#define ALL offsetof(struct node, all)
-#define TURN offsetof(struct node, turn)
-
-static struct links *links_of(struct node *node, size_t member) {
-    return (struct links *)(void *)((char *)node + member);
+/* NULL at the end of the list. */
+static struct node *of_all(const struct outbox *outbox, struct link *link) {
+    return link == &outbox->all ? NULL : LIST_ELEMENT(link, struct node, all);
 }
 
-/* Put node behind `before`; NULL: first. */
-static void list_insert(struct list *list, size_t member, struct node *node, struct node *before) {
-    struct node *after = before ? links_of(before, member)->next : list->first;
-    *links_of(node, member) = (struct links){.previous = before, .next = after};
-    if (before)
-        links_of(before, member)->next = node;
-    else
-        list->first = node;
-    if (after)
-        links_of(after, member)->previous = node;
-    else
-        list->last = node;
-    list->count++;
-}
-
-static void list_remove(struct list *list, size_t member, struct node *node) {
-    struct links *links = links_of(node, member);
-    if (links->previous)
-        links_of(links->previous, member)->next = links->next;
-    else
-        list->first = links->next;
-    if (links->next)
-        links_of(links->next, member)->previous = links->previous;
-    else
-        list->last = links->previous;
-    list->count--;
-}
-
-static struct list *turn_of(struct outbox *outbox, const struct node *node) {
-    return node->entry.receiver ? &outbox->flying : &outbox->waiting;
+static struct node *of_turn(const struct link *head, struct link *link) {
+    return link == head ? NULL : LIST_ELEMENT(link, struct node, turn);
 }
 
 /* ---- life ---- */
@@ -75,6 +36,9 @@ enum status outbox_create(uint64_t bytes_max, struct outbox **out_outbox) {
     if (!outbox)
         return fail(STATUS_NO_MEMORY, "outbox: no memory");
     outbox->bytes_max = bytes_max;
+    list_init(&outbox->all);
+    list_init(&outbox->waiting);
+    list_init(&outbox->flying);
     *out_outbox = outbox;
     return STATUS_OK;
 }
@@ -116,14 +80,17 @@ enum status outbox_put(struct outbox *outbox, const struct work_key *key, uint64
     node->entry = (struct outbox_entry){
         .key = *key, .lease = lease, .frame = node->memory, .bytes = bytes, .tag = tag, .added_ms = now_ms};
     outbox->used += bytes;
-    list_insert(&outbox->all, ALL, node, outbox->all.last);
-    list_insert(&outbox->waiting, TURN, node, outbox->waiting.last);
+    outbox->count++;
+    list_push_back(&outbox->all, &node->all);
+    list_push_back(&outbox->waiting, &node->turn);
     return STATUS_OK;
 }
 
 static void drop(struct outbox *outbox, struct node *node) {
-    list_remove(turn_of(outbox, node), TURN, node);
-    list_remove(&outbox->all, ALL, node);
+    list_remove(&node->turn);
+    list_remove(&node->all);
+    outbox->count--;
+    outbox->flying_count -= node->entry.receiver != 0;
     map_remove(&outbox->by_lease, node->entry.lease);
     outbox->used -= node->entry.bytes;
     free(node->memory);
@@ -152,37 +119,41 @@ bool outbox_remove_lease(struct outbox *outbox, uint64_t lease) {
 /* ---- sending ---- */
 
 struct outbox_entry *outbox_due(struct outbox *outbox, int64_t now_ms, int64_t resend_ms) {
-    if (outbox->waiting.first)
-        return &outbox->waiting.first->entry;
-    struct node *node = outbox->flying.first;
+    struct node *node = of_turn(&outbox->waiting, outbox->waiting.next);
+    if (node)
+        return &node->entry;
+    node = of_turn(&outbox->flying, outbox->flying.next);
     return node && now_ms - node->entry.sent_ms >= resend_ms ? &node->entry : NULL;
 }
 
 void outbox_sent(struct outbox *outbox, struct outbox_entry *entry, uint64_t receiver, int64_t now_ms) {
     ASSERT(receiver != 0);
     struct node *node = (struct node *)entry;
-    list_remove(turn_of(outbox, node), TURN, node);
+    list_remove(&node->turn);
+    outbox->flying_count += entry->receiver == 0;
     entry->receiver = receiver;
     entry->sent_ms = now_ms;
     entry->sends++;
-    list_insert(&outbox->flying, TURN, node, outbox->flying.last);
+    list_push_back(&outbox->flying, &node->turn);
 }
 
 /* Back among the waiting at its age. */
 static void wait_again(struct outbox *outbox, struct node *node) {
-    list_remove(&outbox->flying, TURN, node);
+    list_remove(&node->turn);
+    outbox->flying_count--;
     node->entry.receiver = 0;
-    struct node *before = outbox->waiting.last;
-    while (before && before->entry.added_ms > node->entry.added_ms)
-        before = before->turn.previous;
-    list_insert(&outbox->waiting, TURN, node, before);
+    struct link *before = outbox->waiting.previous;
+    while (before != &outbox->waiting && of_turn(&outbox->waiting, before)->entry.added_ms > node->entry.added_ms)
+        before = before->previous;
+    list_insert_after(before, &node->turn);
 }
 
 uint32_t outbox_lost(struct outbox *outbox, uint64_t receiver) {
     uint32_t count = 0;
-    struct node *next;
-    for (struct node *node = outbox->flying.first; node; node = next) {
-        next = node->turn.next;
+    struct link *next;
+    for (struct link *link = outbox->flying.next; link != &outbox->flying; link = next) {
+        struct node *node = of_turn(&outbox->flying, link);
+        next = link->next;
         if (node->entry.receiver == receiver) {
             wait_again(outbox, node);
             count++;
@@ -192,25 +163,25 @@ uint32_t outbox_lost(struct outbox *outbox, uint64_t receiver) {
 }
 
 struct outbox_entry *outbox_next(struct outbox *outbox, struct outbox_entry *entry) {
-    struct node *node = entry ? ((struct node *)entry)->all.next : outbox->all.first;
+    struct node *node = of_all(outbox, entry ? ((struct node *)entry)->all.next : outbox->all.next);
     return node ? &node->entry : NULL;
 }
 
 uint32_t outbox_clear(struct outbox *outbox) {
-    uint32_t count = outbox->all.count;
-    while (outbox->all.first)
-        drop(outbox, outbox->all.first);
+    uint32_t count = outbox->count;
+    while (!list_empty(&outbox->all))
+        drop(outbox, of_all(outbox, outbox->all.next));
     return count;
 }
 
 /* ---- queries ---- */
 
 uint32_t outbox_count(const struct outbox *outbox) {
-    return outbox->all.count;
+    return outbox->count;
 }
 
 uint32_t outbox_flying(const struct outbox *outbox) {
-    return outbox->flying.count;
+    return outbox->flying_count;
 }
 
 uint64_t outbox_bytes(const struct outbox *outbox) {
@@ -222,20 +193,25 @@ uint64_t outbox_room(const struct outbox *outbox) {
 }
 
 int64_t outbox_age_ms(const struct outbox *outbox, int64_t now_ms) {
-    return outbox->all.first ? now_ms - outbox->all.first->entry.added_ms : 0;
+    return outbox->count ? now_ms - of_all(outbox, outbox->all.next)->entry.added_ms : 0;
 }
 
 void outbox_check(const struct outbox *outbox) {
     uint64_t bytes = 0;
-    uint32_t flying = 0;
-    for (const struct node *node = outbox->all.first; node; node = node->all.next) {
+    uint32_t count = 0, flying = 0;
+    for (struct link *link = outbox->all.next; link != &outbox->all; link = link->next) {
+        const struct node *node = of_all(outbox, link);
         bytes += node->entry.bytes;
+        count++;
         flying += node->entry.receiver != 0;
         ASSERT(map_get(&outbox->by_lease, node->entry.lease) == node);
     }
-    ASSERT(bytes == outbox->used);
-    ASSERT(outbox->used + outbox->reserved <= outbox->bytes_max);                 /* O1 */
-    ASSERT(flying == outbox->flying.count);                                      /* O3 */
-    ASSERT(outbox->waiting.count + flying == outbox->all.count);                 /* O3 */
-    ASSERT(outbox->by_lease.count == outbox->all.count);
+    ASSERT(bytes == outbox->used && count == outbox->count && flying == outbox->flying_count);
+    ASSERT(outbox->used + outbox->reserved <= outbox->bytes_max); /* O1 */
+    for (struct link *link = outbox->flying.next; link != &outbox->flying; link = link->next, flying--)
+        ASSERT(of_turn(&outbox->flying, link)->entry.receiver != 0); /* O3 */
+    for (struct link *link = outbox->waiting.next; link != &outbox->waiting; link = link->next, count--)
+        ASSERT(of_turn(&outbox->waiting, link)->entry.receiver == 0); /* O3 */
+    ASSERT(flying == 0 && count == outbox->flying_count);
+    ASSERT(outbox->by_lease.count == outbox->count);
 }

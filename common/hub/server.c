@@ -1,0 +1,538 @@
+#include "common/hub/server.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/base/queue.h"
+#include "common/hub/collect.h"
+#include "common/telemetry/telemetry.h"
+#include "common/transport/socket.h"
+#include "common/weights/store.h"
+#include "proto/proto.h"
+
+#define CALLS_MAX 16          /* threads that ask at once */
+/* High-water marks. Control: what one actor can hold at most comes far below; a peer that is further behind is cut off, and says
+ * hello again. Weights: twice the window of a fetch. */
+#define CONTROL_MESSAGES_MAX 1024
+#define WEIGHTS_MESSAGES_MAX 16
+/* Messages taken from one socket before the other has its turn. */
+#define CONTROL_TURN 256
+#define WEIGHTS_TURN 4
+#define CUT_OFF_MAX 256       /* connections that failed while one message was handled; more of them fail again */
+#define TELEMETRY_MS 1000
+
+/* Asked by another thread, answered by the hub's. */
+struct call {
+    enum status (*run)(struct hub_server *server, void *argument);
+    void *argument;
+    enum status status;
+    char message[STATUS_MESSAGE_BYTES];
+    bool done;
+};
+
+struct hub_server {
+    struct transport *transport;
+    void *control, *weights;
+    struct hub *hub;
+    struct store *store;
+    struct telemetry *telemetry;
+    struct collect *collect;
+    /* the thread */
+    pthread_t thread;
+    void (*beat)(void *context);
+    void *beat_context;
+    struct arena arena; /* of the message at hand */
+    struct buf frame;   /* on its way out */
+    peer_id cut_off[CUT_OFF_MAX];
+    uint32_t cut_off_count;
+    int64_t tick_ms, telemetry_ms;
+    int32_t heartbeat_ms;
+    bool stopping;
+    int64_t stop_by_ms;
+    uint64_t bytes_in, bytes_out;
+    struct published published[STORE_VERSIONS_MAX];
+    uint32_t published_count;
+    char host[256];
+    /* calls */
+    struct queue *calls;
+    pthread_mutex_t mutex;
+    pthread_cond_t answered;
+};
+
+/* ---- what the hub sends ---- */
+
+static void cut_off(struct hub_server *server, peer_id peer) {
+    for (uint32_t i = 0; i < server->cut_off_count; i++) {
+        if (server->cut_off[i] == peer)
+            return;
+    }
+    if (server->cut_off_count < CUT_OFF_MAX)
+        server->cut_off[server->cut_off_count++] = peer;
+}
+
+static enum status send_on(struct hub_server *server, void *socket, peer_id peer, const struct message *message) {
+    buf_reset(&server->frame);
+    enum status status = proto_encode(message, &server->frame);
+    if (status != STATUS_OK) { /* ours to mend: offers were checked by encoding them */
+        LOG_EVERY(10000, LOG_ERROR, "message_not_sent", "error=\"%s\"", status_message());
+        return status;
+    }
+    status = socket_send_to(socket, peer, server->frame.data, server->frame.bytes);
+    if (status == STATUS_OK)
+        server->bytes_out += server->frame.bytes;
+    return status;
+}
+
+/* A peer whose pipe is full or gone is cut off once the hub is done with the message at hand. */
+static void on_send(void *context, peer_id peer, const struct message *message) {
+    struct hub_server *server = context;
+    enum status status = send_on(server, server->control, peer, message);
+    if (status == STATUS_AGAIN || status == STATUS_CLOSED)
+        cut_off(server, peer);
+}
+
+static void on_filled(void *context, const struct message_scored *scored) {
+    struct hub_server *server = context;
+    collect_group(server->collect, scored, &server->arena);
+}
+
+static void on_completed(void *context, uint8_t stream, uint32_t step) {
+    struct hub_server *server = context;
+    collect_completed(server->collect, stream, step);
+}
+
+static void on_withdrawn(void *context, uint8_t stream, uint32_t step) {
+    struct hub_server *server = context;
+    collect_forget(server->collect, stream, step);
+}
+
+static void on_alarm(void *context, bool fatal, const char *name, const char *text) {
+    struct hub_server *server = context;
+    if (fatal) {
+        char line[STATUS_MESSAGE_BYTES];
+        snprintf(line, sizeof line, "%s: %s", name, text);
+        log_event(LOG_ERROR, name, "%s", text);
+        collect_fail(server->collect, STATUS_RUN_FAILED, line);
+    } else if (strcmp(name, "malformed") == 0) { /* what peers can repeat without end */
+        LOG_EVERY(10000, LOG_WARNING, "malformed", "%s", text);
+    } else if (strcmp(name, "peer_refused") == 0) {
+        LOG_EVERY(10000, LOG_WARNING, "peer_refused", "%s", text);
+    } else {
+        log_event(LOG_WARNING, name, "%s", text);
+    }
+}
+
+/* ---- what comes in ---- */
+
+static void take_control(struct hub_server *server, const struct socket_frame *frame, int64_t now_ms) {
+    struct message message;
+    arena_reset(&server->arena);
+    server->bytes_in += frame->bytes;
+    enum status status = proto_decode(frame->data, frame->bytes, &server->arena, &message);
+    if (status == STATUS_OK)
+        hub_message(server->hub, frame->peer, &message, now_ms);
+    else
+        hub_malformed(server->hub, frame->peer, status_message());
+    for (uint32_t i = 0; i < server->cut_off_count; i++)
+        hub_disconnected(server->hub, server->cut_off[i], now_ms);
+    server->cut_off_count = 0;
+}
+
+struct reply_to {
+    struct hub_server *server;
+    peer_id peer;
+};
+
+static bool on_chunk(void *context, const struct message *message) {
+    const struct reply_to *to = context;
+    return send_on(to->server, to->server->weights, to->peer, message) == STATUS_OK;
+}
+
+static void take_weights(struct hub_server *server, const struct socket_frame *frame) {
+    struct message message;
+    arena_reset(&server->arena);
+    server->bytes_in += frame->bytes;
+    enum status status = proto_decode(frame->data, frame->bytes, &server->arena, &message);
+    if (status == STATUS_OK && message.type != MESSAGE_FETCH)
+        status = fail(STATUS_FORMAT, "%s on the weights socket", message_name(message.type));
+    if (status != STATUS_OK) {
+        hub_malformed(server->hub, 0, status_message());
+        return;
+    }
+    struct reply_to to = {.server = server, .peer = frame->peer};
+    store_fetch(server->store, &message.fetch, on_chunk, &to);
+}
+
+/* Up to `turn` messages; true: more may be there. */
+static bool drain_socket(struct hub_server *server, void *socket, struct socket_frame *frame, int turn) {
+    for (int i = 0; i < turn; i++) {
+        enum status status = socket_receive(socket, frame);
+        if (status == STATUS_AGAIN)
+            return false;
+        if (status == STATUS_FORMAT)
+            hub_malformed(server->hub, frame->peer, status_message());
+        else if (status != STATUS_OK)
+            return false;
+        else if (socket == server->control)
+            take_control(server, frame, clock_boot_ms());
+        else
+            take_weights(server, frame);
+    }
+    return true;
+}
+
+/* ---- calls of other threads ---- */
+
+static void answer_calls(struct hub_server *server) {
+    void *item;
+    while (queue_pop(server->calls, &item, 0) == STATUS_OK) {
+        struct call *call = item;
+        enum status status = call->run(server, call->argument);
+        pthread_mutex_lock(&server->mutex);
+        call->status = status;
+        snprintf(call->message, sizeof call->message, "%s", status == STATUS_OK ? "" : status_message());
+        call->done = true;
+        pthread_cond_broadcast(&server->answered);
+        pthread_mutex_unlock(&server->mutex);
+    }
+}
+
+static enum status ask(struct hub_server *server, enum status (*run)(struct hub_server *, void *), void *argument) {
+    struct call call = {.run = run, .argument = argument};
+    if (queue_push(server->calls, &call, -1) != STATUS_OK)
+        return fail(STATUS_CLOSED, "the hub has ended");
+    pthread_mutex_lock(&server->mutex);
+    while (!call.done)
+        pthread_cond_wait(&server->answered, &server->mutex);
+    pthread_mutex_unlock(&server->mutex);
+    return call.status == STATUS_OK ? STATUS_OK : fail(call.status, "%s", call.message);
+}
+
+/* ---- the thread ---- */
+
+static void send_peer_telemetry(void *context, const struct hub_peer_view *peer) {
+    struct hub_server *server = context;
+    struct telemetry_pair pairs[COUNTERS_MAX];
+    for (uint32_t i = 0; i < peer->counter_count; i++)
+        pairs[i] = (struct telemetry_pair){.name = peer->counters[i].name,
+                                           .name_bytes = strlen(peer->counters[i].name),
+                                           .value = peer->counters[i].value};
+    struct telemetry_process process = {.name = peer->name,
+                                        .role = peer->role == ROLE_ACTOR ? "actor" : "reward",
+                                        .host = peer->host,
+                                        .state = peer->state};
+    telemetry_process(server->telemetry, &process, pairs, peer->counter_count);
+}
+
+static void send_own_telemetry(struct hub_server *server, int64_t now_ms) {
+    const struct hub_counts *counts = hub_counted(server->hub);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {{"actors", hub_actor_count(server->hub)},
+                {"reward_workers", hub_worker_count(server->hub)},
+                {"leases_granted", counts->granted},
+                {"groups_accepted", counts->accepted},
+                {"duplicates", counts->duplicates},
+                {"duplicate_mismatches", counts->mismatches},
+                {"leases_expired", counts->expired},
+                {"leases_lost", counts->lost},
+                {"bytes_in", server->bytes_in},
+                {"bytes_out", server->bytes_out}};
+    enum { ROWS = sizeof rows / sizeof rows[0] };
+    struct telemetry_pair pairs[ROWS];
+    for (size_t i = 0; i < ROWS; i++)
+        pairs[i] = (struct telemetry_pair){rows[i].name, strlen(rows[i].name), (double)rows[i].value};
+    struct buf line = {0};
+    hub_status_line(server->hub, now_ms, &line);
+    struct telemetry_process process = {
+        .name = "learner", .role = "learner", .host = server->host, .state = line.data ? line.data : ""};
+    telemetry_process(server->telemetry, &process, pairs, ROWS);
+    buf_deinit(&line);
+}
+
+static void tick(struct hub_server *server, int64_t now_ms) {
+    if (now_ms >= server->tick_ms) {
+        hub_tick(server->hub, now_ms);
+        for (uint32_t i = 0; i < server->cut_off_count; i++)
+            hub_disconnected(server->hub, server->cut_off[i], now_ms);
+        server->cut_off_count = 0;
+        server->tick_ms = now_ms + server->heartbeat_ms / 2 + 1;
+    }
+    if (server->telemetry && now_ms >= server->telemetry_ms) {
+        send_own_telemetry(server, now_ms);
+        hub_each_peer(server->hub, send_peer_telemetry, server);
+        server->telemetry_ms = now_ms + TELEMETRY_MS;
+    }
+}
+
+static void *serve(void *argument) {
+    struct hub_server *server = argument;
+    struct socket_frame frame = {0};
+    static _Thread_local struct poll_set set;
+    set.count = 0;
+    poll_add_socket(&set, server->control);
+    poll_add_socket(&set, server->weights);
+    poll_add_fd(&set, queue_fd(server->calls));
+    bool more = false;
+    while (!server->stopping || (!hub_drained(server->hub) && clock_boot_ms() < server->stop_by_ms)) {
+        int64_t wait_ms = server->tick_ms - clock_boot_ms();
+        poll_wait(&set, more || wait_ms < 0 ? 0 : wait_ms);
+        more = drain_socket(server, server->control, &frame, CONTROL_TURN);
+        more |= drain_socket(server, server->weights, &frame, WEIGHTS_TURN);
+        answer_calls(server);
+        tick(server, clock_boot_ms());
+        if (server->beat)
+            server->beat(server->beat_context);
+    }
+    queue_close(server->calls);
+    answer_calls(server);
+    socket_frame_deinit(&frame);
+    socket_close(&server->control); /* what was said last still goes out (ZMQ_LINGER) */
+    socket_close(&server->weights);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static enum status open_all(struct hub_server *server, const struct hub_server_settings *settings) {
+    const struct run_config *config = settings->config;
+    const struct transport_settings keys = {config->net_key, config->net_learner_key, config->net_allow};
+    char weights_endpoint[ENDPOINT_BYTES_MAX + 1];
+    TRY(collect_create(&server->collect));
+    TRY(queue_create(CALLS_MAX, &server->calls));
+    TRY(store_create(&server->store));
+    if (settings->model_directory && settings->model_directory[0])
+        TRY(store_open_files(server->store, settings->model_directory));
+    TRY(transport_create(&keys, &server->transport));
+    struct socket_settings control = {.name = "hub.control",
+                                      .endpoint = settings->control,
+                                      .frame_bytes_max = FRAME_BYTES_MAX,
+                                      .messages_max = CONTROL_MESSAGES_MAX};
+    TRY(socket_bind(server->transport, &control, &server->control));
+    struct socket_settings weights = {.name = "hub.weights",
+                                      .endpoint = settings->weights,
+                                      .frame_bytes_max = CHUNK_FRAME_BYTES_MAX,
+                                      .messages_max = WEIGHTS_MESSAGES_MAX};
+    TRY(socket_bind(server->transport, &weights, &server->weights));
+    TRY(socket_endpoint(server->weights, weights_endpoint));
+    struct hub_settings hub = settings->hub;
+    hub.weights_endpoint = weights_endpoint;
+    hub.files = store_files(server->store, &hub.file_count);
+    const struct hub_events events = {server, on_send, on_filled, on_completed, on_withdrawn, on_alarm};
+    TRY(hub_create(&hub, &events, &server->hub));
+    return telemetry_start(config->telemetry_redis, settings->hub.run, &server->telemetry);
+}
+
+static void close_all(struct hub_server *server) {
+    telemetry_stop(&server->telemetry);
+    hub_destroy(&server->hub);
+    for (uint32_t i = 0; i < server->published_count; i++) {
+        if (server->published[i].release)
+            server->published[i].release(server->published[i].context);
+    }
+    store_destroy(&server->store);
+    socket_close(&server->control);
+    socket_close(&server->weights);
+    transport_destroy(&server->transport);
+    queue_destroy(&server->calls);
+    collect_destroy(&server->collect);
+    arena_deinit(&server->arena);
+    buf_deinit(&server->frame);
+    pthread_mutex_destroy(&server->mutex);
+    pthread_cond_destroy(&server->answered);
+    free(server);
+}
+
+enum status hub_server_start(const struct hub_server_settings *settings, struct hub_server **out_server) {
+    sigset_t all, before;
+    struct hub_server *server = calloc(1, sizeof *server);
+    if (!server)
+        return fail(STATUS_NO_MEMORY, "hub: no memory");
+    pthread_mutex_init(&server->mutex, NULL);
+    pthread_cond_init(&server->answered, NULL);
+    arena_init(&server->arena, proto_arena_bytes(FRAME_BYTES_MAX));
+    server->beat = settings->beat;
+    server->beat_context = settings->beat_context;
+    server->heartbeat_ms = (int32_t)settings->hub.heartbeat_ms;
+    gethostname(server->host, sizeof server->host - 1);
+    enum status status = open_all(server, settings);
+    if (status != STATUS_OK)
+        goto failed;
+    sigfillset(&all); /* signals are the main thread's */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&server->thread, NULL, serve, server);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0) {
+        status = fail(STATUS_IO, "hub: no thread: %s", strerror(error));
+        goto failed;
+    }
+    log_event(LOG_INFO, "hub_listens", "control=%s weights=%s", settings->control, settings->weights);
+    *out_server = server;
+    return STATUS_OK;
+failed:
+    close_all(server);
+    return status;
+}
+
+struct stop {
+    int drain_ms;
+    const char *reason;
+};
+
+static enum status run_stop(struct hub_server *server, void *argument) {
+    const struct stop *stop = argument;
+    int64_t now_ms = clock_boot_ms();
+    hub_drain(server->hub, now_ms, stop->drain_ms, stop->reason);
+    server->stopping = true;
+    server->stop_by_ms = now_ms + stop->drain_ms + server->heartbeat_ms;
+    return STATUS_OK;
+}
+
+void hub_server_stop(struct hub_server **server, int drain_ms, const char *reason) {
+    if (!*server)
+        return;
+    ask(*server, run_stop, &(struct stop){drain_ms, reason});
+    pthread_join((*server)->thread, NULL);
+    close_all(*server);
+    *server = NULL;
+}
+
+/* ---- work ---- */
+
+static enum status run_offer(struct hub_server *server, void *argument) {
+    const struct hub_work *work = argument;
+    TRY(collect_begin(server->collect, work->stream, work->step, work->slot_count));
+    enum status status = hub_offer(server->hub, work, clock_boot_ms());
+    if (status != STATUS_OK)
+        collect_forget(server->collect, work->stream, work->step);
+    return status;
+}
+
+enum status hub_server_offer(struct hub_server *server, const struct hub_work *work) {
+    struct hub_work copy = *work;
+    return ask(server, run_offer, &copy);
+}
+
+static enum status run_withdraw(struct hub_server *server, void *argument) {
+    const struct work_key *key = argument;
+    hub_withdraw(server->hub, key->stream, key->step);
+    collect_forget(server->collect, key->stream, key->step); /* completed and not taken */
+    return STATUS_OK;
+}
+
+void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t step) {
+    struct work_key key = {.stream = stream, .step = step};
+    ask(server, run_withdraw, &key);
+}
+
+enum status hub_server_take(struct hub_server *server, uint8_t stream, uint32_t step, int timeout_ms,
+                            struct completed_work **out_work) {
+    return collect_take(server->collect, stream, step, timeout_ms, out_work);
+}
+
+uint32_t hub_server_filled(struct hub_server *server, uint8_t stream, uint32_t step) {
+    return collect_filled(server->collect, stream, step);
+}
+
+void hub_server_interrupt(struct hub_server *server) {
+    collect_fail(server->collect, STATUS_INTERRUPTED, "a stop was asked for");
+}
+
+/* ---- versions ---- */
+
+static enum status run_publish(struct hub_server *server, void *argument) {
+    const struct published *published = argument;
+    int64_t now_ms = clock_boot_ms();
+    struct message_manifest manifest =
+        content_manifest(published->version, published->digest, published->elements, (enum dtype)published->dtype);
+    manifest.current = 1;
+    if (server->published_count == STORE_VERSIONS_MAX)
+        return fail(STATUS_LIMIT, "version %u: %d versions are published already", published->version, STORE_VERSIONS_MAX);
+    TRY(store_publish(server->store, &manifest, published->data));
+    hub_canary(server->hub, &published->digest, &published->canary, now_ms);
+    enum status status = hub_publish(server->hub, &manifest, now_ms);
+    if (status != STATUS_OK) {
+        store_retire(server->store, published->digest);
+        return status;
+    }
+    server->published[server->published_count++] = *published;
+    return STATUS_OK;
+}
+
+enum status hub_server_publish(struct hub_server *server, const struct published *published) {
+    struct published copy = *published;
+    return ask(server, run_publish, &copy);
+}
+
+/* A skipped step publishes the same content under the next number: the content goes when its last number does. */
+static bool is_published(const struct hub_server *server, struct digest digest) {
+    for (uint32_t i = 0; i < server->published_count; i++) {
+        if (digest_equal(server->published[i].digest, digest))
+            return true;
+    }
+    return false;
+}
+
+static enum status run_retire_below(struct hub_server *server, void *argument) {
+    uint32_t version = *(const uint32_t *)argument, kept = 0, retired_count = 0;
+    struct published retired[STORE_VERSIONS_MAX];
+    for (uint32_t i = 0; i < server->published_count; i++) {
+        if (server->published[i].version < version)
+            retired[retired_count++] = server->published[i];
+        else
+            server->published[kept++] = server->published[i];
+    }
+    server->published_count = kept;
+    for (uint32_t i = 0; i < retired_count; i++) {
+        if (!is_published(server, retired[i].digest)) {
+            hub_retire(server->hub, &retired[i].digest);
+            store_retire(server->store, retired[i].digest);
+        }
+        if (retired[i].release)
+            retired[i].release(retired[i].context);
+    }
+    return STATUS_OK;
+}
+
+enum status hub_server_retire_below(struct hub_server *server, uint32_t version) {
+    return ask(server, run_retire_below, &version);
+}
+
+/* ---- figures ---- */
+
+static enum status run_counters(struct hub_server *server, void *argument) {
+    struct buf *out = argument;
+    buf_printf(out,
+               "{\"actors\":%u,\"reward_workers\":%u,\"bytes_in\":%llu,\"bytes_out\":%llu,\"telemetry_dropped\":%llu,"
+               "\"hub\":",
+               hub_actor_count(server->hub), hub_worker_count(server->hub), (unsigned long long)server->bytes_in,
+               (unsigned long long)server->bytes_out,
+               (unsigned long long)(server->telemetry ? telemetry_dropped(server->telemetry) : 0));
+    hub_counts_json(hub_counted(server->hub), out);
+    buf_puts(out, "}");
+    return buf_ok(out) ? STATUS_OK : fail(STATUS_NO_MEMORY, "counters: no memory");
+}
+
+enum status hub_server_counters(struct hub_server *server, struct buf *out_json) {
+    return ask(server, run_counters, out_json);
+}
+
+static enum status run_status_line(struct hub_server *server, void *argument) {
+    hub_status_line(server->hub, clock_boot_ms(), argument);
+    return STATUS_OK;
+}
+
+void hub_server_status_line(struct hub_server *server, struct buf *out) {
+    ask(server, run_status_line, out);
+}
+
+void hub_server_telemetry(struct hub_server *server, const char *const *names, const double *values, uint32_t count) {
+    if (server->telemetry)
+        telemetry_sample(server->telemetry, names, values, count);
+}

@@ -1,0 +1,721 @@
+/* The hub's behaviour, one rule at a time, in virtual time. */
+#include "tests/support/test.h"
+
+#include "common/hub/work.h"
+#include "proto/proto.h"
+#include "tests/support/hub/fake.h"
+
+enum { WORKER = 900 };
+
+static struct fake fake;
+
+static int set_up(void **state) {
+    (void)state;
+    struct hub_settings settings = fake_settings();
+    fake_create(&fake, &settings);
+    fake_join(&fake, ROLE_REWARD, WORKER, 0, 0);
+    hub_tick(fake.hub, 0);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    fake_destroy(&fake);
+    return 0;
+}
+
+/* Ticks each heartbeat, with a heartbeat of the worker, so that nobody is judged for the hub's own standing still. */
+static void pass(int64_t from_ms, int64_t to_ms) {
+    for (int64_t now_ms = from_ms + FAKE_HEARTBEAT_MS; now_ms <= to_ms; now_ms += FAKE_HEARTBEAT_MS) {
+        fake_beat(&fake, WORKER, 0, NULL, 0, 0, 0, now_ms);
+        hub_tick(fake.hub, now_ms);
+        hub_check(fake.hub);
+    }
+}
+
+static struct message_lease lease_of(peer_id actor) {
+    struct message message;
+    if (!fake_take(&fake, actor, MESSAGE_LEASE, &message))
+        fail_msg("no lease for actor %llu", (unsigned long long)actor);
+    return message.lease;
+}
+
+static void one_slot_out(peer_id actor) {
+    fake_publish(&fake, 0, 0);
+    fake_join(&fake, ROLE_ACTOR, actor, 4, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 0, 0));
+}
+
+/* ---- joining ---- */
+
+static void an_actor_is_told_all_it_needs_in_order(void **state) {
+    (void)state;
+    struct message message;
+    fake_publish(&fake, 3, 0);
+    fake_publish(&fake, 4, 0);
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    assert_true(fake_take(&fake, 1, MESSAGE_WELCOME, &message));
+    assert_int_equal(message.welcome.run_id, 42);
+    assert_int_equal(message.welcome.same_class, 1);
+    assert_int_equal(message.welcome.heartbeat_ms, FAKE_HEARTBEAT_MS);
+    assert_string_equal(message.welcome.weights.data, "ipc:///w");
+    assert_true(fake_take(&fake, 1, MESSAGE_MANIFEST, &message));
+    assert_int_equal(message.manifest.version, 4); /* the current one first */
+    assert_int_equal(message.manifest.current, 1);
+    assert_true(fake_take(&fake, 1, MESSAGE_MANIFEST, &message));
+    assert_int_equal(message.manifest.version, 3);
+    assert_int_equal(message.manifest.current, 0);
+    assert_true(fake_take(&fake, 1, MESSAGE_WORKERS, &message));
+    assert_int_equal(message.workers.worker_count, 1);
+    assert_string_equal(message.workers.workers[0].endpoint.data, "ipc:///groups");
+}
+
+static void an_ipc_worker_is_shown_to_its_own_host_only(void **state) {
+    (void)state;
+    struct message message = fake_hello(ROLE_ACTOR, 5, 4);
+    message.hello.host = text_of("elsewhere");
+    fake_send(&fake, 5, &message, 0);
+    assert_true(fake_take(&fake, 5, MESSAGE_WORKERS, &message));
+    assert_int_equal(message.workers.worker_count, 0);
+    message = fake_hello(ROLE_REWARD, 901, 0);
+    message.hello.endpoint = text_of("tcp://h2:7000");
+    message.hello.key = text_of("key");
+    fake_send(&fake, 901, &message, 0);
+    assert_true(fake_take(&fake, 5, MESSAGE_WORKERS, &message)); /* pushed when the list changes */
+    assert_int_equal(message.workers.worker_count, 1);
+    assert_string_equal(message.workers.workers[0].key.data, "key");
+    struct message bye = {.type = MESSAGE_BYE, .bye = {.reason = text_of("")}};
+    fake_send(&fake, 901, &bye, 0);
+    assert_true(fake_take(&fake, 5, MESSAGE_WORKERS, &message));
+    assert_int_equal(message.workers.worker_count, 0);
+}
+
+static void another_protocol_is_refused_naming_both(void **state) {
+    (void)state;
+    struct message message = fake_hello(ROLE_ACTOR, 1, 4);
+    message.hello.protocol = 99;
+    fake_send(&fake, 1, &message, 0);
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_non_null(strstr(message.refuse.reason.data, "protocol 99, this hub speaks 1"));
+    assert_int_equal(message.refuse.again, 0);
+    assert_int_equal(hub_actor_count(fake.hub), 0);
+}
+
+static void another_class_is_admitted_or_refused_by_setting(void **state) {
+    (void)state;
+    struct message hello = fake_hello(ROLE_ACTOR, 1, 4), message;
+    hello.hello.fingerprint.arithmetic = text_of("portable");
+    fake_send(&fake, 1, &hello, 0);
+    assert_true(fake_take(&fake, 1, MESSAGE_WELCOME, &message));
+    assert_int_equal(message.welcome.same_class, 0);
+    struct hub_settings settings = fake_settings();
+    settings.strict = true;
+    fake_destroy(&fake);
+    fake_create(&fake, &settings);
+    fake_send(&fake, 1, &hello, 0);
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_string_equal(message.refuse.reason.data,
+                        "run.determinism = strict: arithmetic is \"portable\", the learner's is \"avx2\"; auto admits it");
+}
+
+static void an_unknown_connection_is_asked_to_say_hello(void **state) {
+    (void)state;
+    struct message message;
+    fake_beat(&fake, 77, 0, NULL, 0, 0, 0, 0);
+    assert_true(fake_take(&fake, 77, MESSAGE_REFUSE, &message));
+    assert_int_equal(message.refuse.again, 1);
+}
+
+static void messages_of_another_role_are_counted_and_dropped(void **state) {
+    (void)state;
+    struct message message = {.type = MESSAGE_GIVE_BACK, .give_back = {.reason = text_of("")}};
+    fake_send(&fake, WORKER, &message, 0);
+    assert_int_equal(hub_counted(fake.hub)->malformed, 1);
+    assert_string_equal(fake.alarm, "malformed");
+}
+
+/* ---- credit ---- */
+
+static void leases_stop_at_the_actors_room(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 10, 0, 0, 0));
+    fake_join(&fake, ROLE_ACTOR, 1, 3 * FAKE_SAMPLES, 0);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 3);
+    struct message_lease a = lease_of(1), b = lease_of(1), c = lease_of(1);
+    assert_int_equal(a.key.slot, 0);
+    assert_int_equal(b.key.slot, 1);
+    /* what was sent after last_lease still counts: nothing new */
+    fake_beat(&fake, 1, a.lease, (uint64_t[]){a.lease}, 1, LEASE_GENERATING, 1, 10);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 0);
+    /* a finished group takes no samples any more */
+    fake_beat(&fake, 1, c.lease, (uint64_t[]){a.lease, b.lease, c.lease}, 3, LEASE_DONE, 2, 20);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 3);
+}
+
+static void bytes_are_bounded_as_well_as_samples(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 10, 0, 0, 0));
+    struct message message = fake_hello(ROLE_ACTOR, 1, 1000);
+    struct message_lease lease = {.samples = FAKE_SAMPLES, .max_new_tokens = FAKE_TOKENS, .grading = {.question = text_of("why?")}};
+    message.hello.capacity_bytes = 4 * lease_weigh(&lease) + 10;
+    fake_send(&fake, 1, &message, 0);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 4);
+    message.hello.incarnation = 2;
+    message.hello.capacity_bytes = 100;
+    fake_send(&fake, 2, &message, 0);
+    assert_int_equal(fake_count(&fake, 2, MESSAGE_LEASE), 0);
+    assert_string_equal(fake.alarm, "no_room");
+    assert_non_null(strstr(fake.alarm_text, "actor.outbox_bytes"));
+}
+
+static void an_idle_actor_gets_one_group_even_above_its_samples(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 10, 0, 0, 0));
+    fake_join(&fake, ROLE_ACTOR, 1, 1, 0);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 1);
+}
+
+static void few_slots_are_spread_over_many_actors(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    for (peer_id actor = 1; actor <= 4; actor++)
+        fake_join(&fake, ROLE_ACTOR, actor, 100, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 8, 0, 0, 0));
+    for (peer_id actor = 1; actor <= 4; actor++)
+        assert_int_equal(fake_count(&fake, actor, MESSAGE_LEASE), 2);
+}
+
+static void work_waits_for_its_version(void **state) {
+    (void)state;
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 5, 0));
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 0);
+    fake_publish(&fake, 5, 1);
+    assert_int_equal(lease_of(1).version, 5);
+}
+
+static void the_lowest_priority_is_offered_first(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    fake_publish(&fake, 1, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 1, 1, 2, 1, 0)); /* training of version 1 */
+    ASSERT_OK(fake_offer(&fake, WORK_EVAL, 0, 1, 1, 0, 0));  /* evaluation of version 0 */
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 0, 0)); /* training of version 0 */
+    fake_join(&fake, ROLE_ACTOR, 1, 100, 0);
+    struct message_lease first = lease_of(1), second = lease_of(1), third = lease_of(1);
+    assert_int_equal(first.key.stream, WORK_TRAIN);
+    assert_int_equal(first.key.step, 0);
+    assert_int_equal(second.key.stream, WORK_EVAL);
+    assert_int_equal(third.key.step, 1);
+    assert_int_equal(third.priority, 2);
+    ASSERT_FAILS(STATUS_EXISTS, fake_offer(&fake, WORK_EVAL, 0, 1, 1, 0, 0));
+}
+
+/* ---- delivery ---- */
+
+static void a_group_is_accepted_once_and_then_a_duplicate(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+    assert_int_equal(fake.filled, 1);
+    assert_int_equal(fake.completed, 1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 20, NULL), OUTCOME_DUPLICATE); /* also of finished work */
+    assert_int_equal(fake.filled, 1);
+    assert_int_equal(hub_counted(fake.hub)->duplicates, 1);
+    assert_int_equal(hub_counted(fake.hub)->mismatches, 0);
+    assert_true(hub_idle(fake.hub));
+}
+
+static void a_duplicate_that_differs_is_an_alarm_within_the_class(void **state) {
+    (void)state;
+    struct message answer;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+    struct message_group group = fake_group(&lease, 2, &fake.arena);
+    group.samples[1].logprobs[0] = -2;
+    group.same_class = 0;
+    struct message scored = fake_scored(&group, WORKER, &fake.arena);
+    fake_send(&fake, WORKER, &scored, 20);
+    assert_int_equal(fake.alarms, 0); /* another kind of device has other bits */
+    scored.scored.group.same_class = 1;
+    fake_send(&fake, WORKER, &scored, 20);
+    assert_string_equal(fake.alarm, "duplicate_mismatch");
+    assert_int_equal(fake.fatal, 0);
+    assert_true(fake_take(&fake, WORKER, MESSAGE_ANSWER, &answer));
+    assert_int_equal(answer.answer.outcome, OUTCOME_DUPLICATE);
+}
+
+static void whoever_delivers_fills_the_slot_and_the_holder_is_called_off(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1), foreign = lease;
+    foreign.lease = 12345; /* of an earlier incarnation of the hub */
+    assert_int_equal(fake_deliver(&fake, WORKER, &foreign, 2, 10, NULL), OUTCOME_ACCEPTED);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+    assert_int_equal(message.revoke.lease_count, 1);
+    assert_true(message.revoke.leases[0] == lease.lease);
+}
+
+static const char *reason_of(const struct message_lease *lease) {
+    const char *reason = NULL;
+    assert_int_equal(fake_deliver(&fake, WORKER, lease, 1, 10, &reason), OUTCOME_NOT_WANTED);
+    return reason;
+}
+
+static void what_does_not_belong_here_is_not_wanted_with_a_reason(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 2, 0, 0, 0));
+    struct message_lease lease = lease_of(1), wrong = lease;
+    wrong.key.run_id = 1;
+    assert_string_equal(reason_of(&wrong), "another run");
+    wrong = lease;
+    wrong.config.low++;
+    assert_string_equal(reason_of(&wrong), "another configuration");
+    wrong = lease;
+    wrong.key.step = 9;
+    assert_string_equal(reason_of(&wrong), "this step is not open");
+    wrong = lease;
+    wrong.key.slot = 2;
+    assert_string_equal(reason_of(&wrong), "no such slot");
+    wrong = lease;
+    wrong.weights.low++;
+    assert_string_equal(reason_of(&wrong), "another version of the weights");
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+    assert_int_equal(hub_counted(fake.hub)->not_wanted, 5);
+}
+
+static void a_group_with_wrong_content_counts_against_its_lease(void **state) {
+    (void)state;
+    struct message answer;
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 0, 0));
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    static const char *const reasons[] = {"a token id beyond the vocabulary", "an answer ends without a stop token",
+                                          "an answer is cut before max_new_tokens", "not as many samples as were asked for"};
+    for (int i = 0; i < 4; i++) {
+        struct message_lease lease = lease_of(1);
+        assert_int_equal(lease.attempt, i);
+        struct message_group group = fake_group(&lease, 1, &fake.arena);
+        struct answer_sample *sample = &group.samples[0];
+        if (i == 0)
+            sample->ids[0] = FAKE_VOCABULARY;
+        sample->finish = i == 1 ? FINISH_STOP : i == 2 ? FINISH_LENGTH : sample->finish;
+        if (i == 1)
+            sample->ids[sample->count - 1] = 50;
+        if (i == 2)
+            sample->count = 1;
+        group.sample_count -= i == 3;
+        struct message scored = fake_scored(&group, WORKER, &fake.arena);
+        fake_send(&fake, WORKER, &scored, 10);
+        assert_true(fake_take(&fake, WORKER, MESSAGE_ANSWER, &answer));
+        assert_int_equal(answer.answer.outcome, OUTCOME_NOT_WANTED);
+        assert_string_equal(answer.answer.reason.data, reasons[i]);
+    }
+    assert_int_equal(hub_counted(fake.hub)->invalid, 4);
+    struct message_lease lease = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+}
+
+/* ---- leases that end ---- */
+
+static void a_lease_without_progress_is_offered_to_another(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease first = lease_of(1);
+    for (int64_t now_ms = 1000; now_ms <= FAKE_LEASE_MS; now_ms += 1000) {
+        assert_int_equal(hub_counted(fake.hub)->expired, 0);
+        fake_beat(&fake, 1, first.lease, &first.lease, 1, LEASE_GENERATING, 0, now_ms); /* alive, but stuck */
+        pass(now_ms - 1000, now_ms);
+    }
+    assert_int_equal(hub_counted(fake.hub)->expired, 1);
+    fake_beat(&fake, 1, first.lease, &first.lease, 1, LEASE_GENERATING, 0, FAKE_LEASE_MS);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 0); /* not to the one that still holds it */
+    fake_join(&fake, ROLE_ACTOR, 2, 4, FAKE_LEASE_MS);
+    struct message_lease second = lease_of(2);
+    assert_int_equal(second.key.slot, first.key.slot);
+    assert_int_equal(second.attempt, 1);
+    assert_int_equal(hub_counted(fake.hub)->speculative, 0);
+    assert_int_equal(fake_deliver(&fake, WORKER, &second, 2, FAKE_LEASE_MS, NULL), OUTCOME_ACCEPTED);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+}
+
+static void progress_renews_and_nothing_else_does(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    for (int64_t now_ms = 1000; now_ms <= 5 * FAKE_LEASE_MS; now_ms += 1000) {
+        fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, (uint64_t)now_ms, now_ms);
+        pass(now_ms - 1000, now_ms);
+    }
+    assert_int_equal(hub_counted(fake.hub)->expired, 0);
+    int64_t now_ms = 5 * FAKE_LEASE_MS;
+    for (; now_ms < 6 * FAKE_LEASE_MS + 1000; now_ms += 1000) {
+        fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 5 * FAKE_LEASE_MS, now_ms);
+        pass(now_ms - 1000, now_ms);
+    }
+    assert_int_equal(hub_counted(fake.hub)->expired, 1);
+    /* slow, but alive after all: it is its own again, and nothing counts against the slot */
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 5 * FAKE_LEASE_MS + 1, now_ms);
+    assert_int_equal(hub_counted(fake.hub)->revived, 1);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 0);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, now_ms, NULL), OUTCOME_ACCEPTED);
+}
+
+static void what_waits_is_renewed_by_its_actors_progress(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    struct lease_progress held = {.lease = lease.lease, .state = LEASE_WAITING};
+    struct message message = {.type = MESSAGE_HEARTBEAT};
+    for (int64_t now_ms = 1000; now_ms <= 4 * FAKE_LEASE_MS; now_ms += 1000) {
+        message.heartbeat = (struct message_heartbeat){.incarnation = 1,
+                                                       .last_lease = lease.lease,
+                                                       .held = &held,
+                                                       .held_count = 1,
+                                                       .progress = (uint64_t)(now_ms < 2 * FAKE_LEASE_MS ? now_ms : 20000),
+                                                       .state = text_of("fetching weights")};
+        fake_send(&fake, 1, &message, now_ms);
+        pass(now_ms - 1000, now_ms);
+        if (now_ms <= 2 * FAKE_LEASE_MS)
+            assert_int_equal(hub_counted(fake.hub)->expired, 0);
+    }
+    assert_true(hub_counted(fake.hub)->expired > 0);
+}
+
+static void a_silent_actor_loses_its_leases(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease first = lease_of(1);
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 0);
+    for (int64_t now_ms = 1000; now_ms <= 5000; now_ms += 1000) {
+        fake_beat(&fake, 2, 0, NULL, 0, 0, 0, now_ms);
+        pass(now_ms - 1000, now_ms);
+        if (hub_counted(fake.hub)->gone)
+            break;
+    }
+    assert_int_equal(hub_counted(fake.hub)->gone, 1);
+    struct message_lease second = lease_of(2);
+    assert_int_equal(second.key.slot, first.key.slot);
+    assert_true(second.seed == first.seed); /* the same random key: either copy has the same bits */
+    assert_true(second.attempt > first.attempt);
+    /* it comes back: says hello, and is told that its lease is void; its group is a duplicate or welcome */
+    fake_beat(&fake, 1, first.lease, &first.lease, 1, LEASE_GENERATING, 3, 5000);
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_int_equal(message.refuse.again, 1);
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 5000);
+    fake_beat(&fake, 1, first.lease, &first.lease, 1, LEASE_GENERATING, 3, 5000);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+    assert_int_equal(fake_deliver(&fake, WORKER, &first, 1, 5000, NULL), OUTCOME_ACCEPTED);
+    assert_int_equal(fake_deliver(&fake, WORKER, &second, 2, 5000, NULL), OUTCOME_DUPLICATE);
+}
+
+static void given_back_work_goes_to_others_and_counts_only_with_fault(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message message = {.type = MESSAGE_GIVE_BACK};
+    for (uint32_t i = 0; i < 2 * LOSSES_MAX; i++) { /* without fault: never stuck */
+        struct message_lease lease = lease_of(1);
+        message.give_back = (struct message_give_back){.leases = &lease.lease, .lease_count = 1, .reason = text_of("drain")};
+        fake_send(&fake, 1, &message, 10);
+    }
+    assert_int_equal(fake.alarms, 0);
+    for (uint32_t i = 0; i < LOSSES_MAX; i++) {
+        struct message_lease lease = lease_of(1);
+        message.give_back.leases = &lease.lease;
+        message.give_back.fault = 1;
+        message.give_back.reason = text_of("too long for this device");
+        fake_send(&fake, 1, &message, 10);
+    }
+    assert_string_equal(fake.alarm, "slot_stuck");
+    assert_int_equal(fake.fatal, 1);
+    assert_non_null(strstr(fake.alarm_text, "question_id=\"q17\""));
+    assert_non_null(strstr(fake.alarm_text, "peer: too long for this device"));
+    assert_non_null(strstr(fake.alarm_text, "run.skip_stuck"));
+}
+
+static void a_stuck_slot_is_skipped_when_the_run_says_so(void **state) {
+    (void)state;
+    struct hub_settings settings = fake_settings();
+    settings.skip_stuck = true;
+    fake_destroy(&fake);
+    fake_create(&fake, &settings);
+    fake_join(&fake, ROLE_REWARD, WORKER, 0, 0);
+    one_slot_out(1);
+    struct message_lease lease = {0};
+    for (uint32_t i = 0; i < LOSSES_MAX; i++) {
+        lease = lease_of(1);
+        struct message message = {.type = MESSAGE_GIVE_BACK,
+                                  .give_back = {.leases = &lease.lease, .lease_count = 1, .reason = text_of("x"), .fault = 1}};
+        fake_send(&fake, 1, &message, 10);
+    }
+    assert_int_equal(fake.fatal, 0);
+    assert_int_equal(fake.completed, 1);
+    assert_int_equal(fake.filled, 0);
+    assert_int_equal(hub_counted(fake.hub)->skipped, 1);
+    assert_string_equal(reason_of(&lease), "this slot was skipped"); /* recorded as skipped, so it stays skipped */
+}
+
+/* A question that kills every actor takes others along; they must not look like killers. */
+static void suspects_are_never_given_together(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 4, 0, 0, 0));
+    int64_t now_ms = 0;
+    peer_id actor = 1;
+    uint32_t done = 0;
+    while (fake.alarms == 0 || strcmp(fake.alarm, "slot_stuck") != 0) {
+        fake_join(&fake, ROLE_ACTOR, actor, 100, now_ms);
+        struct message message;
+        bool dies = false;
+        struct message_lease held[8];
+        uint32_t count = 0;
+        while (fake_take(&fake, actor, MESSAGE_LEASE, &message)) {
+            held[count++] = message.lease;
+            dies |= message.lease.key.slot == 1; /* the killer */
+        }
+        if (dies) {
+            struct message bye = {.type = MESSAGE_HELLO};
+            bye = fake_hello(ROLE_ACTOR, actor + 1000, 100);
+            fake_send(&fake, actor, &bye, now_ms); /* its connection belongs to a new process: it died */
+            bye.type = MESSAGE_BYE;
+            bye.bye.reason = text_of("");
+            fake_send(&fake, actor, &bye, now_ms);
+        } else {
+            for (uint32_t i = 0; i < count; i++)
+                done += fake_deliver(&fake, WORKER, &held[i], actor, now_ms, NULL) == OUTCOME_ACCEPTED;
+        }
+        assert_true(++actor < 50);
+    }
+    assert_non_null(strstr(fake.alarm_text, "slot=1 "));
+}
+
+static void a_reconnected_actor_keeps_its_leases(void **state) {
+    (void)state;
+    struct message message;
+    fake_publish(&fake, 0, 0);
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 2, 0, 0, 0));
+    struct message_lease first = lease_of(1), second = lease_of(1); /* the second never arrives */
+    hub_disconnected(fake.hub, 1, 10);
+    hub_check(fake.hub);
+    message = fake_hello(ROLE_ACTOR, 1, 4);
+    fake_send(&fake, 55, &message, 20); /* the same incarnation over a new connection */
+    assert_int_equal(hub_actor_count(fake.hub), 1);
+    assert_int_equal(fake_count(&fake, 55, MESSAGE_LEASE), 0);
+    struct lease_progress held = {.lease = first.lease, .tokens_done = 1, .state = LEASE_GENERATING};
+    message = (struct message){.type = MESSAGE_HEARTBEAT};
+    message.heartbeat = (struct message_heartbeat){
+        .incarnation = 1, .last_lease = first.lease, .held = &held, .held_count = 1, .state = text_of("")};
+    fake_send(&fake, 55, &message, 30);
+    struct message_lease again = lease_of(55); /* what was lost on the way is offered again at once */
+    assert_int_equal(again.key.slot, second.key.slot);
+    assert_int_equal(hub_counted(fake.hub)->lost, 0);
+    assert_int_equal(fake_deliver(&fake, WORKER, &first, 1, 40, NULL), OUTCOME_ACCEPTED);
+}
+
+static void a_revoke_that_was_missed_is_said_again(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1), foreign = lease;
+    foreign.lease = 999;
+    assert_int_equal(fake_deliver(&fake, WORKER, &foreign, 2, 10, NULL), OUTCOME_ACCEPTED);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 1, 20); /* may have crossed it */
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_REVOKE), 0);
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 2, 30);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_REVOKE), 1);
+    fake_beat(&fake, 1, lease.lease, NULL, 0, 0, 0, 40);
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 3, 50); /* not its own at all */
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_REVOKE), 2);
+}
+
+static void idle_actors_get_copies_of_the_oldest_leases(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 0);
+    fake_join(&fake, ROLE_ACTOR, 3, 4, 0);
+    for (int64_t now_ms = 1000; now_ms <= 4000; now_ms += 1000) {
+        fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, (uint64_t)now_ms, now_ms);
+        fake_beat(&fake, 2, 0, NULL, 0, 0, 0, now_ms);
+        fake_beat(&fake, 3, 0, NULL, 0, 0, 0, now_ms);
+        pass(now_ms - 1000, now_ms);
+        if (now_ms < 2000)
+            assert_int_equal(hub_counted(fake.hub)->speculative, 0);
+    }
+    assert_int_equal(hub_counted(fake.hub)->speculative, 1); /* two copies at most, whoever is idle */
+    struct message_lease copy = {0};
+    assert_true(fake_take(&fake, 2, MESSAGE_LEASE, &message) || fake_take(&fake, 3, MESSAGE_LEASE, &message));
+    copy = message.lease;
+    assert_int_equal(copy.key.slot, lease.key.slot);
+    assert_int_equal(fake_deliver(&fake, WORKER, &copy, 2, 5000, NULL), OUTCOME_ACCEPTED);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+}
+
+static void a_hub_that_stood_still_judges_nobody(void **state) {
+    (void)state;
+    one_slot_out(1);
+    lease_of(1);
+    pass(0, 3000);
+    fake_beat(&fake, 1, 0, NULL, 0, 0, 0, 3000);
+    hub_tick(fake.hub, 3000 + 86400000); /* a suspended host */
+    hub_check(fake.hub);
+    assert_int_equal(hub_counted(fake.hub)->expired, 0);
+    assert_int_equal(hub_counted(fake.hub)->gone, 0);
+}
+
+static void waiting_for_a_reward_worker_is_not_the_questions_fault(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    int64_t now_ms = 0;
+    for (; now_ms < 10 * FAKE_LEASE_MS; now_ms += 1000) {
+        fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_DONE, 4, now_ms);
+        hub_tick(fake.hub, now_ms);
+        hub_check(fake.hub);
+    }
+    assert_true(hub_counted(fake.hub)->expired > 0);
+    assert_int_equal(fake.fatal, 0);
+    fake_join(&fake, ROLE_REWARD, WORKER, 0, now_ms);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, now_ms, NULL), OUTCOME_ACCEPTED);
+}
+
+/* ---- versions, canaries, the end ---- */
+
+static void a_wrong_canary_is_kept_out(void **state) {
+    (void)state;
+    struct digest good = {5, 5}, bad = {6, 6}, weights = fake_weights(0);
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    struct message message = {.type = MESSAGE_SWAPPED, .swapped = {.weights = weights, .canary = bad}};
+    fake_send(&fake, 1, &message, 10);
+    assert_int_equal(fake.alarms, 0);
+    hub_canary(fake.hub, &weights, &good, 20); /* the learner's may come later */
+    hub_check(fake.hub);
+    assert_string_equal(fake.alarm, "canary_mismatch");
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_string_equal(reason_of(&lease), "this actor's canary was wrong");
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 30);
+    message = (struct message){.type = MESSAGE_SWAPPED, .swapped = {.weights = weights, .canary = good}};
+    fake_send(&fake, 2, &message, 30);
+    lease = lease_of(2);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 2, 40, NULL), OUTCOME_ACCEPTED);
+}
+
+static void retired_and_withdrawn_work_is_revoked_and_not_wanted(void **state) {
+    (void)state;
+    struct message message;
+    struct digest weights = fake_weights(0);
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    hub_retire(fake.hub, &weights);
+    hub_check(fake.hub);
+    assert_int_equal(fake.withdrawn, 1);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+    assert_string_equal(reason_of(&lease), "this step is not open");
+    assert_true(hub_idle(fake.hub));
+}
+
+static void a_drain_waits_for_leases_and_says_bye(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    hub_drain(fake.hub, 100, 5000, "the run is over");
+    assert_false(hub_drained(fake.hub));
+    ASSERT_FAILS(STATUS_CLOSED, fake_offer(&fake, WORK_TRAIN, 1, 1, 0, 0, 100));
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 1, 900);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 1000, NULL), OUTCOME_ACCEPTED);
+    hub_tick(fake.hub, 1000);
+    assert_true(hub_drained(fake.hub));
+    assert_true(fake_take(&fake, 1, MESSAGE_BYE, &message));
+    assert_string_equal(message.bye.reason.data, "the run is over");
+    assert_true(fake_take(&fake, WORKER, MESSAGE_BYE, &message));
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 1100);
+    assert_true(fake_take(&fake, 2, MESSAGE_BYE, &message));
+}
+
+static void a_drain_has_a_deadline(void **state) {
+    (void)state;
+    one_slot_out(1);
+    hub_drain(fake.hub, 100, 2000, "stop");
+    hub_tick(fake.hub, 1000);
+    assert_false(hub_drained(fake.hub));
+    hub_tick(fake.hub, 2100);
+    assert_true(hub_drained(fake.hub));
+}
+
+static void status_says_what_is_awaited(void **state) {
+    (void)state;
+    struct buf line = {0};
+    struct message message;
+    hub_status_line(fake.hub, 0, &line);
+    assert_string_equal(line.data, "no open work, 0 actors, 1 reward worker");
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 3, 2, 0, 0, 0));
+    buf_reset(&line);
+    hub_status_line(fake.hub, 0, &line);
+    assert_string_equal(line.data, "step 3: 0 of 2 groups, waiting for an actor");
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    buf_reset(&line);
+    hub_status_line(fake.hub, 0, &line);
+    assert_string_equal(line.data, "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
+    message = (struct message){.type = MESSAGE_STATUS_REQUEST};
+    fake_send(&fake, 4711, &message, 0); /* needs no hello */
+    assert_true(fake_take(&fake, 4711, MESSAGE_STATUS_REPLY, &message));
+    assert_non_null(strstr(message.status_reply.json.data, "\"state\":\"step 3: 0 of 2 groups"));
+    buf_deinit(&line);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(an_actor_is_told_all_it_needs_in_order),
+        TEST(an_ipc_worker_is_shown_to_its_own_host_only),
+        TEST(another_protocol_is_refused_naming_both),
+        TEST(another_class_is_admitted_or_refused_by_setting),
+        TEST(an_unknown_connection_is_asked_to_say_hello),
+        TEST(messages_of_another_role_are_counted_and_dropped),
+        TEST(leases_stop_at_the_actors_room),
+        TEST(bytes_are_bounded_as_well_as_samples),
+        TEST(an_idle_actor_gets_one_group_even_above_its_samples),
+        TEST(few_slots_are_spread_over_many_actors),
+        TEST(work_waits_for_its_version),
+        TEST(the_lowest_priority_is_offered_first),
+        TEST(a_group_is_accepted_once_and_then_a_duplicate),
+        TEST(a_duplicate_that_differs_is_an_alarm_within_the_class),
+        TEST(whoever_delivers_fills_the_slot_and_the_holder_is_called_off),
+        TEST(what_does_not_belong_here_is_not_wanted_with_a_reason),
+        TEST(a_group_with_wrong_content_counts_against_its_lease),
+        TEST(a_lease_without_progress_is_offered_to_another),
+        TEST(progress_renews_and_nothing_else_does),
+        TEST(what_waits_is_renewed_by_its_actors_progress),
+        TEST(a_silent_actor_loses_its_leases),
+        TEST(given_back_work_goes_to_others_and_counts_only_with_fault),
+        TEST(a_stuck_slot_is_skipped_when_the_run_says_so),
+        TEST(suspects_are_never_given_together),
+        TEST(a_reconnected_actor_keeps_its_leases),
+        TEST(a_revoke_that_was_missed_is_said_again),
+        TEST(idle_actors_get_copies_of_the_oldest_leases),
+        TEST(a_hub_that_stood_still_judges_nobody),
+        TEST(waiting_for_a_reward_worker_is_not_the_questions_fault),
+        TEST(a_wrong_canary_is_kept_out),
+        TEST(retired_and_withdrawn_work_is_revoked_and_not_wanted),
+        TEST(a_drain_waits_for_leases_and_says_bye),
+        TEST(a_drain_has_a_deadline),
+        TEST(status_says_what_is_awaited),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
