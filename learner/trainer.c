@@ -108,7 +108,7 @@ static enum status set_up(struct trainer *t, const struct run_config *config) {
     TRY(train_create(t->model, &limits, &t->train));
     if (!t->reference)
         return STATUS_OK;
-    limits.keep_layers = 0; /* forward only */
+    limits.forward_only = true;
     return train_create(t->reference, &limits, &t->reference_train);
 }
 

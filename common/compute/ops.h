@@ -64,7 +64,7 @@ struct ops {
     /* ---- memory; bytes of 0 is allowed ---- */
     enum status (*allocate)(struct device *device, size_t bytes, void **out_memory); /* zeroed, 64-byte aligned */
     void (*release)(struct device *device, void *memory);
-    void (*upload)(struct device *device, void *to, const void *host_from, size_t bytes);
+    void (*upload)(struct device *device, void *to, const void *host_from, size_t bytes); /* host_from may change after it */
     void (*download)(struct device *device, void *host_to, const void *from, size_t bytes); /* waits */
     void (*copy)(struct device *device, void *to, const void *from, size_t bytes);
     void (*zero)(struct device *device, void *memory, size_t bytes);

@@ -14,7 +14,7 @@ struct kept_layer {
 };
 
 struct train_memory {
-    void *residuals;         /* [L+1][R,H] act: x_in of each layer, and what the last one gives */
+    void *residuals; /* [L+1][R,H] act: x_in of each layer, and what the last one gives; forward only: two in turn */
     struct kept_layer *kept; /* [keep_layers + 1] host array; the last is the shared set */
     /* one layer's scratch */
     void *norm, *swiglu, *dx;
@@ -47,6 +47,8 @@ struct train {
 /* ---- sizes ---- */
 
 static int32_t kept_layers(const struct train_limits *limits, const struct model_config *c) {
+    if (limits->forward_only)
+        return 0;
     return limits->keep_layers < 0 || limits->keep_layers > c->layers ? c->layers : limits->keep_layers;
 }
 
@@ -62,24 +64,29 @@ static void carve_kept(struct kept_layer *kept, struct carve *carve, const struc
     kept->lse = carve_part(carve, R * c->heads, sizeof(float));
 }
 
-static void carve_rows(struct train_memory *m, struct carve *carve, const struct model_config *c, int64_t R,
-                       size_t act) {
-    const int64_t H = c->hidden, q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
-    m->residuals = carve_part(carve, (c->layers + 1) * R * H, act);
+static void carve_rows(struct train_memory *m, struct carve *carve, const struct model_config *c,
+                       const struct train_limits *limits, size_t act) {
+    const int64_t H = c->hidden, R = limits->rows_max;
+    m->residuals = carve_part(carve, (limits->forward_only ? 2 : c->layers + 1) * R * H, act);
     m->norm = carve_part(carve, R * H, act);
     m->swiglu = carve_part(carve, R * c->ffn, act);
-    m->dx = carve_part(carve, R * H, act);
     m->rstd = carve_part(carve, R, sizeof(float));
-    m->scratch.dnorm = carve_part(carve, R * H, act);
-    m->scratch.dattention = carve_part(carve, R * q, act);
-    m->scratch.dqkv = carve_part(carve, R * (q + 2 * kv), act);
-    m->scratch.dk = carve_part(carve, R * kv, act);
-    m->scratch.dv = carve_part(carve, R * kv, act);
     m->ids = carve_part(carve, R, sizeof(int32_t));
     m->positions = carve_part(carve, R, sizeof(int32_t));
     m->row_sequence = carve_part(carve, R, sizeof(int32_t));
     m->slots = carve_part(carve, R, sizeof(int32_t));
     m->key_offset = carve_part(carve, R + 1, sizeof(int32_t));
+}
+
+static void carve_scratch(struct train_memory *m, struct carve *carve, const struct model_config *c, int64_t R,
+                          size_t act) {
+    const int64_t H = c->hidden, q = (int64_t)c->heads * c->head_dim, kv = (int64_t)c->kv_heads * c->head_dim;
+    m->dx = carve_part(carve, R * H, act);
+    m->scratch.dnorm = carve_part(carve, R * H, act);
+    m->scratch.dattention = carve_part(carve, R * q, act);
+    m->scratch.dqkv = carve_part(carve, R * (q + 2 * kv), act);
+    m->scratch.dk = carve_part(carve, R * kv, act);
+    m->scratch.dv = carve_part(carve, R * kv, act);
 }
 
 static void carve_targets(struct train_memory *m, struct carve *carve, const struct train_limits *limits, int64_t H,
@@ -104,7 +111,9 @@ static void carve_memory(struct train_memory *m, struct carve *carve, const stru
                          const struct train_limits *limits, enum dtype activation) {
     const size_t act = dtype_bytes(activation);
     const int32_t kept = kept_layers(limits, c), sets = kept < c->layers ? kept + 1 : kept;
-    carve_rows(m, carve, c, limits->rows_max, act);
+    carve_rows(m, carve, c, limits, act);
+    if (!limits->forward_only)
+        carve_scratch(m, carve, c, limits->rows_max, act);
     carve_targets(m, carve, limits, c->hidden, columns, act);
     for (int32_t i = 0; i < sets; i++) {
         struct kept_layer set;
@@ -249,7 +258,7 @@ static bool is_kept(const struct train *train, int32_t layer) {
 static void *residual(const struct train *train, int32_t layer) {
     const size_t bytes = (size_t)train->limits.rows_max * (size_t)train->model->config.hidden *
                          dtype_bytes(train->model->device->activation);
-    return (char *)train->memory.residuals + (size_t)layer * bytes;
+    return (char *)train->memory.residuals + (size_t)(train->limits.forward_only ? layer % 2 : layer) * bytes;
 }
 
 static struct layer_memory memory_of(const struct train *train, int32_t layer) {
@@ -349,7 +358,7 @@ static void backward_head(struct train *train, const struct train_batch *batch, 
 }
 
 enum status train_backward(struct train *train, const struct train_batch *batch, const float *dlp, float *gradients) {
-    ASSERT(train->forward_of == batch);
+    ASSERT(train->forward_of == batch && !train->limits.forward_only);
     train->forward_of = NULL;
     struct model *model = train->model;
     struct device *device = model->device;

@@ -6,6 +6,7 @@
 #ifndef CANDOR_MODEL_TRAIN_H
 #define CANDOR_MODEL_TRAIN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/model/parameters.h"
@@ -30,6 +31,7 @@ struct train_limits {
     int32_t targets_max;
     int32_t logit_chunk;  /* rows of vocabulary logits at once */
     int32_t keep_layers;  /* layers whose activations are kept; the others are recomputed. Changes no bit. -1: all */
+    bool forward_only;    /* log-probabilities of a reference: nothing is kept, and train_backward may not be called */
 };
 
 struct train;

@@ -191,6 +191,22 @@ static void trained_log_probabilities_are_the_sampled_ones(void **state) {
     }
 }
 
+static void forward_only_gives_the_same_bits_in_less_memory(void **state) {
+    (void)state;
+    struct trainer t;
+    struct train_limits limits = {.rows_max = ROWS_MAX, .targets_max = TARGETS_MAX, .logit_chunk = 64};
+    int64_t bytes = train_bytes(&model->config, &limits, DTYPE_F32);
+    limits.forward_only = true;
+    assert_true(train_bytes(&model->config, &limits, DTYPE_F32) < bytes);
+    open_trainer(&t, model, 64, -1);
+    train_destroy(&t.train);
+    ASSERT_OK(train_create(model, &limits, &t.train));
+    add_all(t.batch, true);
+    forward(&t);
+    assert_int_equal(count_different(&t), 0);
+    close_trainer(&t);
+}
+
 static void one_flipped_weight_bit_is_seen(void **state) {
     (void)state;
     struct trainer t;
@@ -453,6 +469,7 @@ static void bad_batches_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trained_log_probabilities_are_the_sampled_ones),
+        cmocka_unit_test(forward_only_gives_the_same_bits_in_less_memory),
         cmocka_unit_test(one_flipped_weight_bit_is_seen),
         cmocka_unit_test(a_tree_has_the_same_bits_alone),
         cmocka_unit_test(kept_recomputed_and_chunked_gradients_have_the_same_bits),
