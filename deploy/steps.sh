@@ -24,7 +24,8 @@ step() {
         return 0
     fi
     say "   FAILED after $(($(now) - began)) s; the end of $log:"
-    { grep -E 'error|FAILED|E:' "$log" | head -n 20; say '   ...'; tail -n 15 "$log"; } | sed 's/^/   | /'
+    { grep -E ' error: |undefined reference|^CMake Error|^E: ' "$log" | head -n 20; say ...; tail -n 15 "$log"; } |
+        cut -c 1-300 | sed 's/^/   | /'
     return 1
 }
 
