@@ -45,6 +45,12 @@ static inline v16 v16_exp(v16 x) {
     return v16_select(v16_equal(x, x), y, x);
 }
 
+/* 0, 1, ... 15 */
+static inline v16 v16_places(void) {
+    static const float places[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return v16_load(places);
+}
+
 /* n in 0 .. 16 lanes; the others read as zero and are not written. */
 static inline v16 v16_load_some(const float *from, int64_t n) {
     return n >= LANES ? v16_load(from) : v16_load_part(from, (int)n);

@@ -101,3 +101,45 @@ static inline float v16_most(v16 a) {
     __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+
+/* Eight sums over lanes i and i+4, i+2, i+1, as v16_sum goes on after its first step. */
+static inline __m256 m256_sums(const __m256 a[8]) {
+    __m256 four[4], two[2];
+    for (int i = 0; i < 4; i++)
+        four[i] =
+            _mm256_add_ps(_mm256_permute2f128_ps(a[i], a[i + 4], 0x20), _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm256_add_ps(_mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0x44),
+                               _mm256_shuffle_ps(four[2 * i], four[2 * i + 1], 0xee));
+    return _mm256_add_ps(_mm256_shuffle_ps(two[0], two[1], 0x88), _mm256_shuffle_ps(two[0], two[1], 0xdd));
+}
+
+/* Lane i is v16_sum(a[i]). a is destroyed. */
+static inline v16 v16_sums(v16 a[LANES]) {
+    __m256 eight[LANES];
+    for (int i = 0; i < LANES; i++)
+        eight[i] = _mm256_add_ps(a[i].low, a[i].high);
+    return (v16){m256_sums(eight), m256_sums(eight + 8)};
+}
+
+/* See vector_portable.h: master = (w << 16) + signed remainder. */
+static inline v16 v16_join(const uint16_t *w, const uint16_t *remainder) {
+    v16 r;
+    for (int half = 0; half < 2; half++) {
+        __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i_u *)(w + 8 * half)));
+        __m256i low = _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i_u *)(remainder + 8 * half)));
+        __m256 joined = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(high, 16), low));
+        *(half ? &r.high : &r.low) = joined;
+    }
+    return r;
+}
+
+static inline void v16_split(v16 value, uint16_t *w, uint16_t *remainder) {
+    __m256i low = _mm256_castps_si256(value.low), high = _mm256_castps_si256(value.high);
+    __m256i half = _mm256_set1_epi32(0x8000), mask = _mm256_set1_epi32(0xffff);
+    __m256i tops = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_add_epi32(low, half), 16),
+                                       _mm256_srli_epi32(_mm256_add_epi32(high, half), 16));
+    __m256i rests = _mm256_packus_epi32(_mm256_and_si256(low, mask), _mm256_and_si256(high, mask));
+    _mm256_storeu_si256((__m256i_u *)w, _mm256_permute4x64_epi64(tops, 0xd8));
+    _mm256_storeu_si256((__m256i_u *)remainder, _mm256_permute4x64_epi64(rests, 0xd8));
+}

@@ -108,3 +108,32 @@ static inline float v16_most(v16 a) {
     __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+
+/* Lane i is v16_sum(a[i]). a is destroyed. */
+static inline v16 v16_sums(v16 a[LANES]) {
+    /* Lanes i and i+8 of a[j] and a[j+8]; then i and i+4 of these and of a[j+4], a[j+12]; and so on. */
+    for (int j = 0; j < 8; j++)
+        a[j] = _mm512_add_ps(_mm512_shuffle_f32x4(a[j], a[j + 8], 0x44), _mm512_shuffle_f32x4(a[j], a[j + 8], 0xee));
+    for (int j = 0; j < 4; j++)
+        a[j] = _mm512_add_ps(_mm512_shuffle_f32x4(a[j], a[j + 4], 0x88), _mm512_shuffle_f32x4(a[j], a[j + 4], 0xdd));
+    for (int j = 0; j < 2; j++)
+        a[j] = _mm512_add_ps(_mm512_shuffle_ps(a[2 * j], a[2 * j + 1], 0x44),
+                             _mm512_shuffle_ps(a[2 * j], a[2 * j + 1], 0xee));
+    __m512 sums = _mm512_add_ps(_mm512_shuffle_ps(a[0], a[1], 0x88), _mm512_shuffle_ps(a[0], a[1], 0xdd));
+    /* 128-bit lane l of sums holds vectors of the pairs (0,8 | 4,12): put them in order. */
+    return _mm512_shuffle_f32x4(sums, sums, 0xd8);
+}
+
+/* See vector_portable.h: master = (w << 16) + signed remainder. */
+static inline v16 v16_join(const uint16_t *w, const uint16_t *remainder) {
+    __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i_u *)w)), 16);
+    __m512i low = _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i_u *)remainder));
+    return _mm512_castsi512_ps(_mm512_add_epi32(high, low));
+}
+
+static inline void v16_split(v16 value, uint16_t *w, uint16_t *remainder) {
+    __m512i bits = _mm512_castps_si512(value);
+    __m512i high = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x8000)), 16);
+    _mm256_storeu_si256((__m256i_u *)w, _mm512_cvtepi32_epi16(high));
+    _mm256_storeu_si256((__m256i_u *)remainder, _mm512_cvtepi32_epi16(bits));
+}

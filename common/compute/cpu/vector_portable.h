@@ -126,3 +126,27 @@ static inline float v16_most(v16 a) {
             a.lane[i] = a.lane[i] > a.lane[i + width] ? a.lane[i] : a.lane[i + width];
     return a.lane[0];
 }
+
+/* Lane i is v16_sum(a[i]). a is destroyed. */
+static inline v16 v16_sums(v16 a[LANES]) {
+    v16 r;
+    V16_EACH r.lane[i] = v16_sum(a[i]);
+    return r;
+}
+
+/* The exact fp32 master of a bf16 weight: the weight is the master rounded half away from zero, the remainder its low
+ * half as a signed number: master = (w << 16) + remainder modulo 2^32. Every pattern splits and joins without loss
+ * (engine.md section 7: rounding half to even would lose ties). */
+static inline v16 v16_join(const uint16_t *w, const uint16_t *remainder) {
+    v16 r;
+    V16_EACH r.lane[i] = f32_of_bits(((uint32_t)w[i] << 16) + (uint32_t)(int32_t)(int16_t)remainder[i]);
+    return r;
+}
+
+static inline void v16_split(v16 value, uint16_t *w, uint16_t *remainder) {
+    V16_EACH {
+        uint32_t bits = bits_of_f32(value.lane[i]);
+        w[i] = (uint16_t)((bits + 0x8000u) >> 16);
+        remainder[i] = (uint16_t)bits;
+    }
+}

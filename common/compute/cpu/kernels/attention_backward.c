@@ -12,69 +12,105 @@ struct attention_gradient {
     struct attention_shape shape;
 };
 
-/* One query row and head against one block of keys; dq [parts] grows. */
-static inline __attribute__((always_inline)) void block_backward(const struct attention_gradient *c, v16 *dq,
-                                                                 const v16 *q, const v16 *dout, float lse, float delta,
-                                                                 int64_t kv_head, const int32_t *rows, int keys,
-                                                                 int parts) {
-    int64_t D = parts * LANES, stride = c->shape.kv_heads * D, at = kv_head * D;
-    float p[KV_PAGE_TOKENS], ds[KV_PAGE_TOKENS];
-    attention_dots(p, q, parts, c->k + at, stride, rows, keys);
-    attention_dots(ds, dout, parts, c->v + at, stride, rows, keys);
-    for (int j = 0; j < KV_PAGE_TOKENS; j += LANES) {
-        v16 probability = v16_exp(v16_sub(v16_load(p + j), v16_set(lse)));
-        v16_store(p + j, probability);
-        v16_store(ds + j, v16_mul(probability, v16_sub(v16_load(ds + j), v16_set(delta))));
+struct gradient_items {
+    v16 q[ATTENTION_ITEMS][ATTENTION_PARTS], dq[ATTENTION_ITEMS][ATTENTION_PARTS]; /* q scaled */
+    v16 dout[ATTENTION_ITEMS][ATTENTION_PARTS];
+    float p[ATTENTION_ITEMS][KV_PAGE_TOKENS], ds[ATTENTION_ITEMS][KV_PAGE_TOKENS];
+    float lse[ATTENTION_ITEMS], delta[ATTENTION_ITEMS];
+};
+
+ATTENTION_INLINE void items_load(struct gradient_items *items, const struct attention_gradient *c,
+                                 const struct attention_batch *batch, int parts) {
+    int64_t N = c->shape.heads, K = c->shape.kv_heads, D = parts * LANES;
+    for (int i = 0; i < batch->count; i++) {
+        int64_t at = batch->row[i] * N + batch->head[i], q_at = batch->row[i] * (N + 2 * K) + batch->head[i];
+        v16 product = v16_zero();
+        for (int part = 0; part < parts; part++) {
+            items->q[i][part] = v16_mul(v16_load(c->qkv + q_at * D + part * LANES), v16_set(c->shape.scale));
+            items->dout[i][part] = v16_load(c->dout + at * D + part * LANES);
+            items->dq[i][part] = v16_zero();
+            product = v16_fma(items->dout[i][part], v16_load(c->out + at * D + part * LANES), product);
+        }
+        items->lse[i] = c->lse[at];
+        items->delta[i] = v16_sum(product);
     }
-    for (int j = 0; j < keys; j++) {
-        int64_t place = rows[j] * stride + at;
-        v16 weight = v16_set(p[j]), slope = v16_set(ds[j]);
-        for (int i = 0; i < parts; i++) {
-            float *dk = c->dk + place + i * LANES, *dv = c->dv + place + i * LANES;
-            v16_store(dv, v16_fma(weight, dout[i], v16_load(dv)));
-            v16_store(dk, v16_fma(slope, q[i], v16_load(dk)));
-            dq[i] = v16_fma(slope, v16_load(c->k + place + i * LANES), dq[i]);
+}
+
+/* dk and dv of the block's keys: each is loaded once for all items. */
+ATTENTION_INLINE void keys_backward(const struct gradient_items *items, const struct attention_gradient *c,
+                                    const struct attention_batch *batch, int64_t at, const int32_t *rows, int parts) {
+    int64_t stride = c->shape.kv_heads * parts * LANES;
+    for (int j = 0; j < batch->most_here; j++) {
+        float *dk = c->dk + at + rows[j] * stride, *dv = c->dv + at + rows[j] * stride;
+        v16 dk_sum[ATTENTION_PARTS], dv_sum[ATTENTION_PARTS];
+        for (int part = 0; part < parts; part++) {
+            dk_sum[part] = v16_load(dk + part * LANES);
+            dv_sum[part] = v16_load(dv + part * LANES);
+        }
+        for (int i = 0; i < batch->count; i++) {
+            if (j >= batch->here[i])
+                continue;
+            v16 p = v16_set(items->p[i][j]), ds = v16_set(items->ds[i][j]);
+            for (int part = 0; part < parts; part++) {
+                dv_sum[part] = v16_fma(p, items->dout[i][part], dv_sum[part]);
+                dk_sum[part] = v16_fma(ds, items->q[i][part], dk_sum[part]);
+            }
+        }
+        for (int part = 0; part < parts; part++) {
+            v16_store(dk + part * LANES, dk_sum[part]);
+            v16_store(dv + part * LANES, dv_sum[part]);
         }
     }
 }
 
-static inline __attribute__((always_inline)) void row_backward(const struct attention_gradient *c, int64_t r, int64_t h,
-                                                               int parts) {
-    int64_t N = c->shape.heads, K = c->shape.kv_heads, D = parts * LANES;
-    v16 q[8], dq[8], dout[8], scale = v16_set(c->shape.scale);
-    v16 product = v16_zero();
-    for (int i = 0; i < parts; i++) {
-        q[i] = v16_mul(v16_load(c->qkv + (r * (N + 2 * K) + h) * D + i * LANES), scale);
-        dout[i] = v16_load(c->dout + (r * N + h) * D + i * LANES);
-        product = v16_fma(dout[i], v16_load(c->out + (r * N + h) * D + i * LANES), product);
-        dq[i] = v16_zero();
+ATTENTION_INLINE void attend_backward(const struct attention_gradient *c, struct attention_batch *batch,
+                                      int64_t kv_head, int parts) {
+    int64_t N = c->shape.heads, K = c->shape.kv_heads, D = parts * LANES, at = kv_head * D;
+    struct gradient_items items;
+    items_load(&items, c, batch, parts);
+    for (int64_t first = 0; first < batch->most_keys; first += KV_PAGE_TOKENS) {
+        const int32_t *rows = batch->key_rows + first;
+        attention_batch_block(batch, first);
+        for (int i = 0; i < batch->count; i++) {
+            float *p = items.p[i], *ds = items.ds[i];
+            if (batch->here[i] == 0)
+                continue;
+            attention_dots(p, items.q[i], parts, c->k + at, K * D, rows, batch->here[i]);
+            attention_dots(ds, items.dout[i], parts, c->v + at, K * D, rows, batch->here[i]);
+            for (int j = 0; j < KV_PAGE_TOKENS; j += LANES) {
+                v16 weight = v16_exp(v16_sub(v16_load(p + j), v16_set(items.lse[i])));
+                v16_store(p + j, weight);
+                v16_store(ds + j, v16_mul(weight, v16_sub(v16_load(ds + j), v16_set(items.delta[i]))));
+            }
+        }
+        attention_weigh_all(batch, items.dq, items.ds, parts, c->k + at, K * D, rows);
+        keys_backward(&items, c, batch, at, rows, parts);
     }
-    float delta = v16_sum(product);
-    const int32_t *rows = c->view->key_rows + c->view->key_offset[c->view->row_sequence[r]];
-    int64_t count = (int64_t)c->view->row_position[r] + 1;
-    for (int64_t first = 0; first < count; first += KV_PAGE_TOKENS)
-        block_backward(c, dq, q, dout, c->lse[r * N + h], delta, h / (N / K), rows + first,
-                       (int)least_i64(KV_PAGE_TOKENS, count - first), parts);
-    for (int i = 0; i < parts; i++)
-        v16_store(c->dqkv + (r * (N + 2 * K) + h) * D + i * LANES, v16_mul(dq[i], scale));
+    for (int i = 0; i < batch->count; i++)
+        for (int part = 0; part < parts; part++) {
+            float *to = c->dqkv + (batch->row[i] * (N + 2 * K) + batch->head[i]) * D + part * LANES;
+            v16_store(to, v16_mul(items.dq[i][part], v16_set(c->shape.scale)));
+        }
 }
 
 static void attention_backward_tasks(void *context, int64_t begin, int64_t end, int thread) {
     (void)thread;
     const struct attention_gradient *c = context;
-    int64_t N = c->shape.heads, K = c->shape.kv_heads, D = c->shape.head_dim;
+    int64_t K = c->shape.kv_heads, D = c->shape.head_dim, group = c->shape.heads / K;
     for (int64_t task = begin; task < end; task++) {
-        int64_t kv_head = task % K, first = c->view->tree_row[task / K], last = c->view->tree_row[task / K + 1];
-        for (int64_t r = first; r < last; r++) {
+        int64_t kv_head = task % K, row = c->view->tree_row[task / K], last = c->view->tree_row[task / K + 1];
+        for (int64_t r = row; r < last; r++) {
             memset(c->dk + (r * K + kv_head) * D, 0, (size_t)D * sizeof(float));
             memset(c->dv + (r * K + kv_head) * D, 0, (size_t)D * sizeof(float));
         }
-        for (int64_t r = first; r < last; r++)
-            for (int64_t h = kv_head * (N / K); h < (kv_head + 1) * (N / K); h++)
-                if (D == 64)
-                    row_backward(c, r, h, 4);
-                else
-                    row_backward(c, r, h, 8);
+        for (int64_t unit = row * group; unit < last * group;) {
+            struct attention_batch batch = attention_batch_next(c->view, c->shape, kv_head, unit, last * group);
+            if (D == 64)
+                attend_backward(c, &batch, kv_head, 4);
+            else
+                attend_backward(c, &batch, kv_head, 8);
+            unit += batch.count;
+        }
     }
 }
 

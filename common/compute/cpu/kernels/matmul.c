@@ -76,7 +76,9 @@ static inline __attribute__((always_inline)) void tiles(int64_t rows, float *sum
     }
         TILE(12)
         TILE(8)
-        TILE(6) TILE(4) TILE(3) TILE(2) TILE(1)
+        TILE(6)
+        TILE(4)
+        TILE(3) TILE(2) TILE(1)
 #undef TILE
             rows -= size;
         sums += size * STRIP;

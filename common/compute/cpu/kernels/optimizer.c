@@ -4,18 +4,6 @@
 
 #define FLAT_GRAIN 65536
 
-/* The exact fp32 master of a bf16 weight: u = (w << 16) + remainder as a signed 16-bit number, modulo 2^32. The weight
- * is u rounded half away from zero; every finite pattern splits and joins without loss (engine.md section 7). */
-static inline float master_join(uint16_t w, uint16_t rem) {
-    return f32_of_bits(((uint32_t)w << 16) + (uint32_t)(int32_t)(int16_t)rem);
-}
-
-static inline void master_split(float value, uint16_t *w, uint16_t *rem) {
-    uint32_t u = bits_of_f32(value), high = (u + 0x8000u) >> 16;
-    *w = (uint16_t)high;
-    *rem = (uint16_t)(u - (high << 16));
-}
-
 struct adamw {
     void *w;
     enum dtype type;
@@ -26,29 +14,41 @@ struct adamw {
 };
 
 /* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w (1 - lr wd) - lr (m / bias1) / (sqrt(v / bias2) + eps) */
-static inline float adamw_element(const struct adamw *c, int64_t i, float w) {
-    const struct adamw_step *s = &c->step;
-    float g = c->g[i] * s->grad_scale;
-    float m = fmaf(s->beta1, c->m[i], (1.0f - s->beta1) * g);
-    float v = fmaf(s->beta2, c->v[i], (1.0f - s->beta2) * g * g);
-    c->m[i] = m;
-    c->v[i] = v;
-    float update = m / s->bias1 / (sqrtf(v / s->bias2) + s->eps);
-    return fmaf(-s->lr, update, w * (1.0f - s->lr * s->weight_decay));
+static inline v16 adamw_step(const struct adamw_step *s, v16 w, v16 g, v16 *m, v16 *v) {
+    g = v16_mul(g, v16_set(s->grad_scale));
+    *m = v16_fma(v16_set(s->beta1), *m, v16_mul(v16_set(1.0f - s->beta1), g));
+    *v = v16_fma(v16_set(s->beta2), *v, v16_mul(v16_mul(v16_set(1.0f - s->beta2), g), g));
+    v16 spread = v16_add(v16_sqrt(v16_div(*v, v16_set(s->bias2))), v16_set(s->eps));
+    v16 update = v16_div(v16_div(*m, v16_set(s->bias1)), spread);
+    return v16_fma(v16_set(-s->lr), update, v16_mul(w, v16_set(1.0f - s->lr * s->weight_decay)));
+}
+
+/* Elements i .. i+n-1, n at most LANES. */
+static inline __attribute__((always_inline)) void adamw_some(const struct adamw *c, int64_t i, int64_t n) {
+    v16 m = v16_load_some(c->m + i, n), v = v16_load_some(c->v + i, n), g = v16_load_some(c->g + i, n);
+    if (c->type == DTYPE_F32) {
+        float *w = (float *)c->w + i;
+        v16_store_some(w, adamw_step(&c->step, v16_load_some(w, n), g, &m, &v), n);
+    } else {
+        uint16_t *w = (uint16_t *)c->w + i, high[LANES] = {0}, rest[LANES] = {0};
+        memcpy(high, w, (size_t)n * sizeof *w);
+        memcpy(rest, c->rem + i, (size_t)n * sizeof *w);
+        v16_split(adamw_step(&c->step, v16_join(high, rest), g, &m, &v), high, rest);
+        memcpy(w, high, (size_t)n * sizeof *w);
+        memcpy(c->rem + i, rest, (size_t)n * sizeof *w);
+    }
+    v16_store_some(c->m + i, m, n);
+    v16_store_some(c->v + i, v, n);
 }
 
 static void adamw_range(void *context, int64_t begin, int64_t end, int thread) {
     (void)thread;
     const struct adamw *c = context;
-    if (c->type == DTYPE_F32) {
-        float *w = c->w;
-        for (int64_t i = begin; i < end; i++)
-            w[i] = adamw_element(c, i, w[i]);
-        return;
-    }
-    uint16_t *w = c->w;
-    for (int64_t i = begin; i < end; i++)
-        master_split(adamw_element(c, i, master_join(w[i], c->rem[i])), &w[i], &c->rem[i]);
+    int64_t i = begin;
+    for (; i + LANES <= end; i += LANES)
+        adamw_some(c, i, LANES);
+    if (i < end)
+        adamw_some(c, i, end - i);
 }
 
 void PATH(adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,

@@ -70,6 +70,36 @@ static double restrict_blocks(const struct sample *c, const float *logits, float
     return total;
 }
 
+/* The first id of a block whose cumulative weight is greater than target: sixteen ids at a time, then one by one. Where
+ * rounding leaves none: the last id that weighs anything. */
+static int32_t locate_in_block(const struct sample *c, const float *logits, int32_t first, float least,
+                               float block_most, double target) {
+    int32_t last = c->valid - first < VOCABULARY_BLOCK ? c->valid : first + VOCABULARY_BLOCK, id = first;
+    float e[LANES] = {0};
+    double sum = 0, within = 0;
+    for (int32_t i = first; i < last && !(sum > target); i += LANES) {
+        v16 z = vocabulary_load(logits + i, last - i, v16_set(c->inv_temperature));
+        v16 weights = v16_select(v16_less(z, v16_set(least)), v16_zero(), v16_exp(v16_sub(z, v16_set(block_most))));
+        double group = (double)v16_sum(weights);
+        if (!(group > 0))
+            continue;
+        id = i;
+        within = sum;
+        sum += group;
+        v16_store(e, weights);
+    }
+    int32_t group_first = id;
+    for (int32_t j = 0; j < LANES; j++) {
+        if (!(e[j] > 0))
+            continue;
+        id = group_first + j;
+        within += (double)e[j];
+        if (within > target)
+            break;
+    }
+    return id;
+}
+
 /* The first id whose cumulative weight is greater than target; the last one that weighs anything when rounding leaves
  * none. */
 static int32_t locate(const struct sample *c, const float *logits, float least, float most, double target,
@@ -86,19 +116,8 @@ static int32_t locate(const struct sample *c, const float *logits, float least, 
     }
     if (found < 0)
         return 0; /* no finite logit: lp says so */
-    double left = (target - before) / (double)exp_f32(blocks[found].most - most);
-    int32_t first = found * VOCABULARY_BLOCK, id = first;
-    sum = 0;
-    for (int32_t i = first; i < c->valid && i < first + VOCABULARY_BLOCK; i++) {
-        float z = logits[i] * c->inv_temperature, e = z >= least ? exp_f32(z - blocks[found].most) : 0.0f;
-        if (!(e > 0))
-            continue;
-        id = i;
-        sum += (double)e;
-        if (sum > left)
-            break;
-    }
-    return id;
+    return locate_in_block(c, logits, found * VOCABULARY_BLOCK, least, blocks[found].most,
+                           (target - before) / (double)exp_f32(blocks[found].most - most));
 }
 
 /* What top-k and top-p leave: the least z that stays in, and the total weight; blocks are restricted to it. */
