@@ -302,7 +302,8 @@ void question_row_python_dict(struct question_row *row, const char *text, size_t
             continue;
         while (at < end && (*at == ':' || is_blank(*at)))
             at++;
-        if (at < end && (*at == '\'' || *at == '"') && python_string(&at, end, &value) && is_one_of(key.data, kept)) {
+        if (at < end && (*at == '\'' || *at == '"') && python_string(&at, end, &value) && key.data &&
+            is_one_of(key.data, kept)) {
             buf_puts(&out, out.bytes > 1 ? ", " : "");
             json_put_string(&out, key.data, key.bytes);
             buf_puts(&out, ": ");
