@@ -19,7 +19,8 @@ struct run;
 
 struct run_hooks {
     void *context;
-    void (*beat)(void *context); /* the thread got somewhere; may be NULL */
+    void (*beat)(void *context);     /* the training thread got somewhere; may be NULL */
+    void (*hub_beat)(void *context); /* the hub's thread did; may be NULL */
 };
 
 /* What a learner needs beyond run_config_check: STATUS_CONFIG naming the key. */

@@ -173,7 +173,7 @@ static enum status start_server(struct run *run) {
                 .config = run->config_digest,
                 .fingerprint = {.build = text_of(build_name()),
                                 .backend = text_of(run->device->kind == DEVICE_CPU ? "cpu" : "cuda"),
-                                .device = text_of(run->device->kind == DEVICE_CPU ? "" : run->device->name),
+                                .device = text_of(""), /* an actor's; on a GPU `arithmetic` names the architecture */
                                 .arithmetic = text_of(run->device->arithmetic)},
                 .strict = config->run_determinism == DETERMINISM_STRICT,
                 .skip_stuck = config->run_skip_stuck,
@@ -186,6 +186,8 @@ static enum status start_server(struct run *run) {
         .weights = weights,
         .config = config,
         .model_directory = config->model_path,
+        .beat = run->hooks.hub_beat,
+        .beat_context = run->hooks.context,
     };
     return hub_server_start(&settings, &run->server);
 }
