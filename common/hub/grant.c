@@ -81,7 +81,7 @@ static void slot_stuck(struct hub *hub, struct work *work, struct slot *slot) {
                                  slot->losses[i].reason);
     hub_alarm(hub, !hub->settings.skip_stuck, "slot_stuck", "stream=%u step=%u slot=%u question_id=\"%s\" losses=\"%s\"%s",
               work->stream, work->step, index, work->templates[index].grading.question_id.data, losses,
-              hub->settings.skip_stuck ? " skipped=1" : ": run.skip_stuck = yes would skip it");
+              hub->settings.skip_stuck ? " skipped=1" : " hint=\"run.skip_stuck = yes skips it\"");
     if (!hub->settings.skip_stuck)
         return;
     while (!list_empty(&slot->leases))

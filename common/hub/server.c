@@ -407,10 +407,10 @@ void hub_server_stop(struct hub_server **server, int drain_ms, const char *reaso
 
 static enum status run_offer(struct hub_server *server, void *argument) {
     const struct hub_work *work = argument;
-    TRY(collect_begin(server->collect, work->stream, work->step, work->slot_count));
-    enum status status = hub_offer(server->hub, work, clock_boot_ms());
-    if (status != STATUS_OK)
-        collect_forget(server->collect, work->stream, work->step);
+    TRY(hub_offer(server->hub, work, clock_boot_ms()));
+    enum status status = collect_begin(server->collect, work->stream, work->step, work->slot_count);
+    if (status != STATUS_OK) /* before the first group can come: that is the next message */
+        hub_withdraw(server->hub, work->stream, work->step);
     return status;
 }
 
