@@ -18,6 +18,8 @@
 #define CLIPPED_MOST 0.3
 #define ENTROPY_LEAST 0.01
 
+#define NAMES_MAX 64
+
 static double share(double part, double whole) {
     return whole > 0 ? part / whole : 0;
 }
@@ -134,6 +136,35 @@ void metrics_make(const struct metrics_context *context, const struct step_figur
     warn_answers(figures, out_metrics);
 }
 
+/* {"NAME": groups, ...} over the groups' actors or reward workers; names beyond the first NAMES_MAX are left out. */
+static void put_sources(struct buf *out, const struct metrics_context *context, bool workers) {
+    struct text names[NAMES_MAX];
+    uint32_t counts[NAMES_MAX], used = 0;
+    for (uint32_t g = 0; g < context->group_count; g++) {
+        const struct message_scored *scored = context->group_list[g].scored;
+        if (!scored)
+            continue;
+        struct text name = workers ? scored->worker_name : scored->group.actor_name;
+        uint32_t i = 0;
+        while (i < used && (names[i].bytes != name.bytes || memcmp(names[i].data, name.data, name.bytes) != 0))
+            i++;
+        if (i == NAMES_MAX)
+            continue;
+        if (i == used) {
+            names[used] = name;
+            counts[used++] = 0;
+        }
+        counts[i]++;
+    }
+    buf_puts(out, "{");
+    for (uint32_t i = 0; i < used; i++) {
+        buf_puts(out, i ? "," : "");
+        json_put_string(out, names[i].data ? names[i].data : "", names[i].bytes);
+        buf_printf(out, ":%u", counts[i]);
+    }
+    buf_puts(out, "}");
+}
+
 void metrics_put(const struct metrics_context *context, const struct step_figures *figures, const struct metrics *metrics,
                  struct buf *out) {
     char weights[DIGEST_HEX_BYTES];
@@ -149,7 +180,11 @@ void metrics_put(const struct metrics_context *context, const struct step_figure
         buf_printf(out, "%s\"%s\":", v ? "," : "", verdict_name((enum verdict)v));
         json_put_double(out, share(figures->verdicts[v], figures->answers));
     }
-    buf_printf(out, "},\"hub\":%s,\"warnings\":[", context->hub_counters ? context->hub_counters : "{}");
+    buf_printf(out, "},\"arrival\":\"%016" PRIx64 "\",\"answered_by\":", context->arrival);
+    put_sources(out, context, false);
+    buf_puts(out, ",\"scored_by\":");
+    put_sources(out, context, true);
+    buf_printf(out, ",\"hub\":%s,\"warnings\":[", context->hub_counters ? context->hub_counters : "{}");
     for (uint32_t i = 0; i < metrics->warning_count; i++) {
         buf_puts(out, i ? "," : "");
         json_put_string(out, metrics->warnings[i], strlen(metrics->warnings[i]));

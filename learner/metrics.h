@@ -18,6 +18,10 @@ struct metrics_context {
     bool kl;                  /* a reference is there */
     double step_seconds, wait_seconds; /* wall time since the last step's end; waiting for answers in it */
     const char *hub_counters; /* JSON object, or NULL */
+    /* who did the work: shown, and of no influence */
+    const struct trainer_group *group_list; /* [group_count] */
+    uint32_t group_count;
+    uint64_t arrival;         /* hash of the slots in the order in which they were filled */
 };
 
 struct metrics {

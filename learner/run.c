@@ -168,7 +168,22 @@ static void wait_read(void *context) {
     checkpointer_wait_read(run->checkpointer);
 }
 
-static enum status write_step(struct run *run, uint32_t step, const struct step_figures *figures, double wait_seconds) {
+static void log_step(uint32_t step, const struct step_figures *figures, const struct metrics *metrics, double seconds) {
+    struct buf sick = {0};
+    for (uint32_t i = 0; i < metrics->warning_count; i++)
+        buf_printf(&sick, "%s%s", i ? "; " : "", metrics->warnings[i]);
+    if (sick.data)
+        LOG_EVERY(60000, LOG_WARNING, "sick", "step=%u %s", step, sick.data);
+    buf_deinit(&sick);
+    log_event(LOG_INFO, "step", "step=%u reward=%.4f kl=%.5f grad_norm=%.4g answers=%u tokens_per_second=%.0f seconds=%.3f", step,
+              figures->advantage.reward_mean, figures->loss.tokens ? figures->loss.kl / (double)figures->loss.tokens : 0,
+              figures->update.gradient_norm, figures->answers,
+              (double)(figures->answer_tokens + figures->prompt_tokens) / seconds, seconds);
+}
+
+static enum status write_step(struct run *run, const struct completed_work *work, const struct step_figures *figures,
+                              double wait_seconds) {
+    uint32_t step = work->step;
     struct buf counters = {0}, line = {0};
     double now = clock_seconds();
     enum status status = hub_server_counters(run->server, &counters);
@@ -183,19 +198,17 @@ static enum status write_step(struct run *run, uint32_t step, const struct step_
                                       .kl = run->reference != NULL,
                                       .step_seconds = now - run->step_began,
                                       .wait_seconds = wait_seconds,
-                                      .hub_counters = status == STATUS_OK ? counters.data : NULL};
+                                      .hub_counters = status == STATUS_OK ? counters.data : NULL,
+                                      .group_list = run->groups,
+                                      .group_count = work->group_count,
+                                      .arrival = hash64(work->arrivals, work->arrival_count * sizeof *work->arrivals)};
     run->step_began = now;
     struct metrics metrics;
     metrics_make(&context, figures, &metrics);
     metrics_put(&context, figures, &metrics, &line);
     status = run_directory_add_metrics(&run->directory, &line);
     hub_server_telemetry(run->server, metrics.names, metrics.values, metrics.count);
-    for (uint32_t i = 0; i < metrics.warning_count; i++)
-        LOG_EVERY(60000, LOG_WARNING, "sick", "step=%u %s", step, metrics.warnings[i]);
-    log_event(LOG_INFO, "step", "step=%u reward=%.4f kl=%.5f grad_norm=%.4g answers=%u tokens_per_second=%.0f seconds=%.3f", step,
-              figures->advantage.reward_mean, figures->loss.tokens ? figures->loss.kl / (double)figures->loss.tokens : 0,
-              figures->update.gradient_norm, figures->answers,
-              (double)(figures->answer_tokens + figures->prompt_tokens) / context.step_seconds, context.step_seconds);
+    log_step(step, figures, &metrics, context.step_seconds);
     buf_deinit(&counters);
     buf_deinit(&line);
     run->state.metrics_bytes = run->directory.metrics_bytes;
@@ -238,7 +251,7 @@ static enum status train_step(struct run *run, const struct completed_work *work
     TRY(run_add_version(run, version));
     TRY(offer_steps(run));
     write_answers(run, work, figures.update.skipped);
-    TRY(write_step(run, step, &figures, wait_seconds));
+    TRY(write_step(run, work, &figures, wait_seconds));
     return retire_versions(run);
 }
 

@@ -17,7 +17,6 @@ struct slot_memory {
 struct collected {
     struct completed_work work;
     struct slot_memory *slots; /* [work.group_count] */
-    uint32_t filled;
     bool completed;
     double offered_at;
     struct link of_collect;
@@ -51,6 +50,7 @@ static void free_collected(struct collected *collected) {
         arena_deinit(&collected->slots[i].arena);
     free(collected->slots);
     free(collected->work.groups);
+    free(collected->work.arrivals);
     free(collected);
 }
 
@@ -86,7 +86,8 @@ enum status collect_begin(struct collect *collect, uint8_t stream, uint32_t step
     collected->offered_at = clock_seconds();
     collected->slots = calloc(slot_count, sizeof collected->slots[0]);
     collected->work.groups = calloc(slot_count, sizeof(struct message_scored *));
-    if (!collected->slots || !collected->work.groups) {
+    collected->work.arrivals = calloc(slot_count, sizeof collected->work.arrivals[0]);
+    if (!collected->slots || !collected->work.groups || !collected->work.arrivals) {
         free_collected(collected);
         return fail(STATUS_NO_MEMORY, "step %u: no memory", step);
     }
@@ -118,7 +119,7 @@ void collect_group(struct collect *collect, const struct message_scored *scored,
     slot->arena = *take_arena;
     arena_init(take_arena, slot->arena.bytes_max);
     collected->work.groups[key->slot] = &slot->scored;
-    collected->filled++;
+    collected->work.arrivals[collected->work.arrival_count++] = key->slot;
     pthread_mutex_unlock(&collect->mutex);
 }
 
@@ -192,7 +193,7 @@ void completed_work_free(struct completed_work **work) {
 uint32_t collect_filled(struct collect *collect, uint8_t stream, uint32_t step) {
     pthread_mutex_lock(&collect->mutex);
     const struct collected *collected = find(collect, stream, step);
-    uint32_t filled = collected ? collected->filled : 0;
+    uint32_t filled = collected ? collected->work.arrival_count : 0;
     pthread_mutex_unlock(&collect->mutex);
     return filled;
 }

@@ -56,6 +56,8 @@ struct completed_work {
     uint32_t step;
     uint32_t group_count;
     struct message_scored **groups; /* [group_count]; NULL: skipped (I8, run.skip_stuck) */
+    uint32_t *arrivals;             /* [arrival_count] slots in the order in which they were filled */
+    uint32_t arrival_count;
     double waited_seconds;          /* from offer to completion */
     void *memory;                   /* the server's */
 };
