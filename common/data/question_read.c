@@ -3,12 +3,14 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/base/fs.h"
 #include "common/base/json_cursor.h"
 #include "common/data/question_row.h"
 
 #define PROGRESS_BYTES (4u << 20)
+#define PAGE_BYTES 4096
 #define COLUMNS_MAX 64
 #define CHUNK_BYTES (64u << 10)
 #define SET_NAME_BYTES 64
@@ -85,7 +87,16 @@ static enum status read_lines(struct reader *reader) {
 /* ---- one document
  * ------------------------------------------------------------------------------------------------------ */
 
+/* Pages of the mapping that lie behind are given back, so that a large file does not fill the memory. */
+static void release_behind(const struct json_cursor *cursor, const char **released) {
+    size_t bytes = (size_t)(cursor->at - *released) & ~((size_t)PROGRESS_BYTES - 1);
+    if (bytes > 0)
+        madvise((void *)(uintptr_t)*released, bytes, MADV_DONTNEED);
+    *released += bytes;
+}
+
 static enum status read_elements(struct reader *reader, struct json_cursor *cursor) {
+    const char *released = (const char *)((uintptr_t)cursor->at & ~((uintptr_t)PAGE_BYTES - 1));
     bool more;
     TRY(json_cursor_enter_array(cursor));
     for (;;) {
@@ -98,6 +109,7 @@ static enum status read_elements(struct reader *reader, struct json_cursor *curs
         question_row_json(&reader->row, value);
         json_decref(value);
         TRY(take_row(reader, reader->counts.rows + 1));
+        release_behind(cursor, &released);
         show_progress(reader, (uint64_t)(cursor->at - cursor->start), false);
     }
 }
