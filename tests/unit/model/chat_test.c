@@ -51,6 +51,14 @@ static void assert_same_tokens(const struct chat *chat, const char *system, cons
     assert_int_equal(parts.count, once.count);
     assert_memory_equal(parts.ids, once.ids, once.count * sizeof *once.ids);
 
+    /* The part that depends on the system prompt ends with its turn. */
+    struct buf shared = {0};
+    ASSERT_OK(tokenizer_decode(chat->tokenizer, parts.ids, system_count, false, &shared));
+    const char *user_turn = strstr(text.data, "<|im_start|>user");
+    assert_int_equal(shared.bytes, user_turn - text.data);
+    assert_memory_equal(shared.data, text.data, shared.bytes);
+    buf_deinit(&shared);
+
     struct token_list other = {0};
     size_t other_count;
     ASSERT_OK(chat_encode(chat, system, "\n\nquite another question", &other, &other_count));

@@ -235,6 +235,24 @@ static void wordpiece_cuts_greedily(void **state) {
     tokenizer_close(&tokenizer);
 }
 
+/* Where the vocabulary itself lists a control token, as older files do. */
+static void a_control_token_of_the_vocabulary_is_no_word(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer;
+    struct buf text = {0};
+    const char *directory = fresh(), *end = strstr(wordpiece, "}}}");
+    buf_append(&text, wordpiece, (size_t)(end - wordpiece));
+    buf_puts(&text, ",\"<end>\":6}}}");
+    put(directory, "tokenizer.json", text.data);
+    put(directory, "tokenizer_config.json", "{\"eos_token\": \"<end>\"}");
+    ASSERT_OK(tokenizer_open(directory, &tokenizer));
+    int32_t asked[] = {4, 6}, plain[] = {4, 0};
+    check_ids(tokenizer, "lives <end>", 11, true, asked, 2, 1);
+    check_ids(tokenizer, "lives <end>", 11, false, plain, 2, 2);
+    buf_deinit(&text);
+    tokenizer_close(&tokenizer);
+}
+
 static void malformed_utf8_is_refused_and_ids_kept(void **state) {
     (void)state;
     struct tokenizer *tokenizer = open_wordpiece();
@@ -336,6 +354,7 @@ int main(void) {
         cmocka_unit_test(control_tokens_come_only_when_asked),
         cmocka_unit_test(merges_with_a_version_line_are_the_same),
         cmocka_unit_test(wordpiece_cuts_greedily),
+        cmocka_unit_test(a_control_token_of_the_vocabulary_is_no_word),
         cmocka_unit_test(malformed_utf8_is_refused_and_ids_kept),
         cmocka_unit_test(what_is_not_built_is_refused_by_name),
         cmocka_unit_test(broken_files_give_one_clear_error),
