@@ -22,7 +22,7 @@
 
 #define TOKENIZER_FILE_BYTES_MAX (256u << 20) /* a 151k vocabulary with merges is 7 to 11 MB */
 #define TOKENIZER_IDS_MAX (1 << 20)
-#define TOKENIZER_TEXT_BYTES_MAX (16u << 20) /* one text to encode */
+#define TOKENIZER_TEXT_BYTES_MAX (1u << 20) /* one text to encode; NFC of nothing but combining marks is quadratic */
 #define TOKENIZER_EOS_MAX 8
 
 struct tokenizer;
