@@ -254,7 +254,7 @@ void client_drain(struct client *client, int64_t now_ms) {
 }
 
 bool client_drained(const struct client *client) {
-    return client->draining && outbox_count(client->outbox) == 0;
+    return client->draining && (outbox_count(client->outbox) == 0 || client->phase != CLIENT_JOINED);
 }
 
 uint32_t client_leave(struct client *client, const char *reason) {

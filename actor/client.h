@@ -26,9 +26,9 @@
 #include "proto/limits.h"
 #include "proto/messages.h"
 
-#define CLIENT_HELLO_MS 1000
+#define CLIENT_HELLO_MS 200
 /* Reward workers are knocked at this often until they grant credit. */
-#define CLIENT_KNOCK_MS 1000
+#define CLIENT_KNOCK_MS 200
 /* An unanswered group is sent again, to whichever worker has most credit. A worker answers as soon as the hub has, so
  * this is only for groups that were lost on the way. */
 #define CLIENT_RESEND_MS 15000
@@ -102,7 +102,7 @@ void client_swapped(struct client *client, const struct digest *weights, const s
 /* ---- stopping ---- */
 /* Give back what is unfinished, take nothing more. */
 void client_drain(struct client *client, int64_t now_ms);
-/* Nothing is left to deliver. */
+/* Nothing is left to deliver, or nobody is there who could acknowledge it. */
 bool client_drained(const struct client *client);
 /* Say bye to all. Returns how many finished groups were left undelivered (safe by I7). */
 uint32_t client_leave(struct client *client, const char *reason);

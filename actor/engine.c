@@ -170,9 +170,9 @@ static enum status create_generator(struct engine *engine, enum dtype type) {
 static enum status do_load(struct engine *engine, const struct command *command) {
     const struct message_manifest *manifest = &command->manifest;
     enum dtype type = (enum dtype)manifest->dtype;
-    double begin = clock_seconds();
     if (!engine->generator)
         TRY(create_generator(engine, type));
+    double begin = clock_seconds();
     struct model *model = engine->model;
     if (type != model->type || manifest->elements != (uint64_t)model->layout->total)
         return fail(STATUS_AGAIN, "version %u: weights of another type or size than before", manifest->version);

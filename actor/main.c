@@ -20,8 +20,9 @@
 
 /* Frames taken from a socket before the others have their turn. */
 #define FRAMES_A_TURN 64
-/* Messages of one peer under way in ZeroMQ: groups and chunks are bounded by credit, the others are small. */
-#define MESSAGES_MAX 64
+/* Messages of one peer under way in ZeroMQ: large ones are bounded by credit, the others are small. Fewer would lose
+ * answers when a starved process gets many at once. */
+#define MESSAGES_MAX 1024
 #define TICK_MS 50
 
 struct actor {
@@ -265,11 +266,9 @@ static int32_t least(int64_t a, int64_t b) {
     return (int32_t)(a < b ? a : b);
 }
 
-/* Leases for a quarter more than what is in flight, so that the device does not wait for the next one; and for one
- * group at least. */
+/* A quarter more than what is in flight, so that the device does not wait for the next lease. */
 static uint32_t capacity_samples(const struct run_config *config) {
-    int64_t samples = config->actor_in_flight + config->actor_in_flight / 4;
-    return (uint32_t)(samples < SAMPLES_MAX ? SAMPLES_MAX : samples);
+    return (uint32_t)(config->actor_in_flight + config->actor_in_flight / 4);
 }
 
 static void beat_generation(void *context) {
@@ -285,7 +284,7 @@ static enum status open_engine(struct actor *self) {
         .threads = (int)config->actor_threads,
         .in_flight = (int32_t)config->actor_in_flight,
         .kv_tokens = config->actor_kv_tokens,
-        .groups_max = least(HELD_MAX, 2 * (int64_t)capacity_samples(config)),
+        .groups_max = least(HELD_MAX, 2 * (int64_t)capacity_samples(config) + 8),
         .beat = beat_generation,
         .beat_context = self,
     };

@@ -13,8 +13,9 @@
 
 /* Frames taken from a socket before the other one has its turn. */
 #define FRAMES_A_TURN 64
-/* Messages of one peer under way in ZeroMQ: large ones are bounded by credit, the others are small. */
-#define MESSAGES_MAX 64
+/* Messages of one peer under way in ZeroMQ: large ones are bounded by credit, the others are small. Fewer would lose
+ * answers when a starved process gets many at once. */
+#define MESSAGES_MAX 1024
 
 struct daemon_reward {
     struct daemon *daemon;

@@ -362,7 +362,7 @@ void worker_drain(struct worker *worker) {
 }
 
 bool worker_drained(const struct worker *worker) {
-    return worker->draining && outbox_count(worker->outbox) == 0;
+    return worker->draining && (outbox_count(worker->outbox) == 0 || !worker->joined);
 }
 
 void worker_leave(struct worker *worker, const char *reason) {

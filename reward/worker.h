@@ -22,7 +22,7 @@
 #include "proto/limits.h"
 #include "proto/messages.h"
 
-#define WORKER_HELLO_MS 1000
+#define WORKER_HELLO_MS 200
 /* A scored group without an answer is sent again: it was lost on the way, the hub answers at once. */
 #define WORKER_RESEND_MS 5000
 /* Bytes of groups that all actors together may have on their way here and in the outbox, beyond the least share of
@@ -64,6 +64,7 @@ void worker_tick(struct worker *worker, int64_t now_ms); /* at least each 100 ms
 
 /* Stop granting credit; what is inside is delivered. */
 void worker_drain(struct worker *worker);
+/* Nothing is left to deliver, or no hub is there that could acknowledge it. */
 bool worker_drained(const struct worker *worker);
 /* Say bye to hub and actors. */
 void worker_leave(struct worker *worker, const char *reason);
