@@ -83,20 +83,14 @@ static enum status watch(struct launch *launch, const struct run_config *config,
 }
 
 static enum status start(struct launch *launch, const struct train_arguments *arguments, const char *config_path) {
-    char control[160], weights[160], control_endpoint[128], weights_endpoint[128];
-    launch_endpoint(launch, "control", control_endpoint);
-    launch_endpoint(launch, "weights", weights_endpoint);
-    snprintf(control, sizeof control, "hub.control=%s", control_endpoint);
-    snprintf(weights, sizeof weights, "hub.weights=%s", weights_endpoint);
-    const char *learner[8 + 2 * ARG_LIST_MAX + 4] = {"--run", arguments->run, "--config", config_path,
-                                                     "--set", control, "--set", weights};
-    size_t count = 8;
+    const char *learner[4 + 2 * ARG_LIST_MAX + 1] = {"--run", arguments->run, "--config", config_path};
+    size_t count = 4;
     for (size_t i = 0; i < arguments->set.count; i++) {
         learner[count++] = "--set";
         learner[count++] = arguments->set.items[i];
     }
     TRY(launch_start(launch, "learner", "candor-learner", learner, false));
-    return launch_workers(launch, control_endpoint, (uint32_t)arguments->actors, (uint32_t)arguments->rewards,
+    return launch_workers(launch, arguments->run, (uint32_t)arguments->actors, (uint32_t)arguments->rewards,
                           (uint32_t)arguments->threads, NULL);
 }
 

@@ -13,15 +13,17 @@
 #include "common/base/clock.h"
 #include "common/base/fs.h"
 #include "common/base/log.h"
+#include "common/transport/daemon.h"
+#include "deploy/cli/args.h"
 
-#define ARGUMENTS_MAX 64
+#define ARGUMENTS_MAX (2 * ARG_LIST_MAX + 16)
 #define NAME_BYTES 64
 #define LIVED_WELL_MS 60000
 
 struct child {
     char name[NAME_BYTES];
     char *log;                      /* path */
-    char *arguments[ARGUMENTS_MAX]; /* [0] is the program's path */
+    char **arguments;               /* [0] is the program's path; NULL-terminated */
     pid_t pid;                      /* 0: not running */
     bool restart, done;
     int restarts;
@@ -30,7 +32,6 @@ struct child {
 
 struct launch {
     char logs[PATH_BYTES];
-    char sockets[64];
     char programs[PATH_BYTES]; /* directory of this program */
     struct child children[LAUNCH_CHILDREN_MAX];
     uint32_t count;
@@ -59,20 +60,11 @@ enum status launch_create(const char *logs, struct launch **out_launch) {
     }
     strcpy(launch->logs, logs);
     TRY_GOTO(fs_make_directories(logs), failed);
-    strcpy(launch->sockets, "/tmp/candor-XXXXXX");
-    if (mkdtemp(launch->sockets) == NULL) {
-        status = fail_errno("/tmp/candor-XXXXXX");
-        goto failed;
-    }
     *out_launch = launch;
     return STATUS_OK;
 failed:
     free(launch);
     return status;
-}
-
-void launch_endpoint(const struct launch *launch, const char *name, char out[128]) {
-    snprintf(out, 128, "ipc://%s/%.40s", launch->sockets, name);
 }
 
 /* launch->count when absent */
@@ -132,11 +124,14 @@ enum status launch_start(struct launch *launch, const char *name, const char *pr
     child->log = strdup(log_path);
     child->restart = restart;
     size_t count = 0;
-    child->arguments[count++] = strdup(path);
-    for (; *arguments != NULL; arguments++) {
-        ASSERT(count + 1 < ARGUMENTS_MAX);
-        child->arguments[count++] = strdup(*arguments);
-    }
+    while (arguments[count] != NULL)
+        count++;
+    child->arguments = calloc(count + 2, sizeof *child->arguments);
+    if (child->arguments == NULL || child->log == NULL)
+        return fail(STATUS_NO_MEMORY, "%s: out of memory", name);
+    child->arguments[0] = strdup(path);
+    for (size_t i = 0; i < count; i++)
+        child->arguments[i + 1] = strdup(arguments[i]);
     launch->count++;
     return spawn(child);
 }
@@ -210,25 +205,25 @@ void launch_stop(struct launch *launch, const char *name) {
         kill(launch->children[i].pid, SIGTERM);
 }
 
-enum status launch_workers(struct launch *launch, const char *control, uint32_t actors, uint32_t rewards, uint32_t threads,
-                           const char *const *extra) {
+enum status launch_workers(struct launch *launch, const char *run_directory, uint32_t actors, uint32_t rewards,
+                           uint32_t threads, const char *const *extra) {
     if (threads == 0)
         threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t share = threads / actors > 0 ? threads / actors : 1;
-    char learner[160], name[NAME_BYTES], label[NAME_BYTES + 16], bind[160], endpoint[128], thread_text[48];
-    snprintf(learner, sizeof learner, "net.learner=%s", control);
+    uint32_t share = actors > 0 && threads / actors > 0 ? threads / actors : 1;
+    char name[NAME_BYTES], label[NAME_BYTES + 16], thread_text[48], endpoint[ENDPOINT_BYTES];
+    char bind[ENDPOINT_BYTES + 16];
     snprintf(thread_text, sizeof thread_text, "actor.threads=%u", share);
     for (uint32_t i = 0; i < rewards; i++) {
         snprintf(name, sizeof name, "reward-%u", i + 1);
-        launch_endpoint(launch, name, endpoint);
+        TRY(daemon_endpoint("", run_directory, name, true, endpoint));
         snprintf(bind, sizeof bind, "reward.bind=%s", endpoint);
-        const char *arguments[] = {"--set", learner, "--set", bind, NULL};
+        const char *arguments[] = {"--run", run_directory, "--set", bind, NULL};
         TRY(launch_start(launch, name, "candor-reward", arguments, true));
     }
     for (uint32_t i = 0; i < actors; i++) {
         snprintf(name, sizeof name, "actor-%u", i + 1);
         snprintf(label, sizeof label, "actor.name=%s", name);
-        const char *arguments[ARGUMENTS_MAX] = {"--set", learner, "--set", thread_text, "--set", label};
+        const char *arguments[ARGUMENTS_MAX] = {"--run", run_directory, "--set", thread_text, "--set", label};
         size_t count = 6;
         for (const char *const *assignment = extra; assignment != NULL && *assignment != NULL; assignment++) {
             ASSERT(count + 4 < ARGUMENTS_MAX);
@@ -273,9 +268,9 @@ void launch_destroy(struct launch **launch, int drain_ms) {
     for (uint32_t i = 0; i < it->count; i++) {
         for (char **argument = it->children[i].arguments; *argument != NULL; argument++)
             free(*argument);
+        free(it->children[i].arguments);
         free(it->children[i].log);
     }
-    fs_remove_tree(it->sockets);
     free(it);
     *launch = NULL;
 }

@@ -1,8 +1,7 @@
 /* Children of one machine: start, watch and end candor-learner, candor-actor and candor-reward beside this program.
  *
- * They speak over ipc sockets in a private directory of short path (ipc names have 107 bytes). Their logs go to
- * <logs>/<name>.log. A child dies with its parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated.
- * One thread. */
+ * They find each other through the run's directory (daemon_endpoint). Their logs go to <logs>/<name>.log. A child dies with its
+ * parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated. One thread. */
 #ifndef CANDOR_DEPLOY_LAUNCH_H
 #define CANDOR_DEPLOY_LAUNCH_H
 
@@ -19,11 +18,8 @@ struct launch;
 
 /* logs: directory for log files (made). */
 enum status launch_create(const char *logs, struct launch **out_launch);
-/* Ends whatever still runs: SIGTERM to all, then SIGKILL after drain_ms. Removes the socket directory. */
+/* Ends whatever still runs: SIGTERM to all, then SIGKILL after drain_ms. */
 void launch_destroy(struct launch **launch, int drain_ms);
-
-/* "ipc://<socket directory>/<name>" into out[128]. */
-void launch_endpoint(const struct launch *launch, const char *name, char out[128]);
 
 /* Start <directory of this program>/<program> with these arguments (NULL-terminated, without argv[0]). */
 enum status launch_start(struct launch *launch, const char *name, const char *program, const char *const *arguments,
@@ -35,9 +31,9 @@ bool launch_done(const struct launch *launch, const char *name);
 /* SIGTERM to one child. */
 void launch_stop(struct launch *launch, const char *name);
 
-/* Actors and reward workers for the hub at this control endpoint, with the machine's threads shared out between actors. extra:
+/* Actors and reward workers of a run, with the machine's threads (0: all) shared out between the actors. extra:
  * "section.key=value" assignments for the actors, NULL-terminated, may be NULL. */
-enum status launch_workers(struct launch *launch, const char *control, uint32_t actors, uint32_t rewards, uint32_t threads,
-                           const char *const *extra);
+enum status launch_workers(struct launch *launch, const char *run_directory, uint32_t actors, uint32_t rewards,
+                           uint32_t threads, const char *const *extra);
 
 #endif
