@@ -1,0 +1,258 @@
+#include "deploy/cli/driver.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/fs.h"
+#include "common/base/rng.h"
+#include "common/hub/server.h"
+#include "common/model/chat.h"
+#include "common/model/parameters.h"
+#include "common/transport/daemon.h"
+#include "common/weights/content.h"
+#include "deploy/cli/launch.h"
+#include "deploy/cli/progress.h"
+#include "learner/questions.h"
+
+/* Questions of one piece of work. It is part of what is drawn: a question's place is (round, piece, slot). */
+#define PIECE_QUESTIONS 128u
+#define PIECES_AHEAD 3u /* offered at once, so that actors never wait for the next piece */
+#define PIECES_MAX 65536u
+#define TAKE_MS 100
+#define DRAIN_MS 5000
+
+struct driver {
+    struct driver_options options;
+    char directory[PATH_BYTES]; /* private: sockets and logs */
+    struct tokenizer *tokenizer;
+    struct chat chat;
+    struct device *device;
+    struct model *model;
+    void *weights; /* host copy that the hub serves */
+    struct digest digest;
+    uint64_t run_id;
+    struct digest config_digest;
+    struct hub_server *server;
+    struct launch *launch;
+};
+
+/* ---- opening ---- */
+
+static enum status open_model(struct driver *driver) {
+    const struct run_config *config = driver->options.config;
+    TRY(tokenizer_open(driver->options.model, &driver->tokenizer));
+    TRY(chat_open(driver->options.model, driver->tokenizer, &driver->chat));
+    TRY(device_open("auto", 0, &driver->device));
+    TRY(model_load(driver->device, driver->options.model, DTYPE_BF16,
+                   (int32_t)(config->prompt_max_tokens + config->sample_max_new_tokens),
+                   tokenizer_vocab_size(driver->tokenizer), &driver->model));
+    size_t bytes = (size_t)driver->model->layout->total * dtype_bytes(driver->model->type);
+    driver->weights = malloc(bytes);
+    if (driver->weights == NULL)
+        return fail(STATUS_NO_MEMORY, "%s: no memory for %zu bytes of weights", driver->options.model, bytes);
+    driver->device->ops->download(driver->device, driver->weights, driver->model->data, bytes);
+    return model_digest(driver->model, &driver->digest);
+}
+
+static enum status start_server(struct driver *driver) {
+    const struct run_config *config = driver->options.config;
+    char control[ENDPOINT_BYTES], weights[ENDPOINT_BYTES];
+    TRY(daemon_endpoint("", driver->directory, "control", true, control));
+    TRY(daemon_endpoint("", driver->directory, "weights", true, weights));
+    struct daemon_identity identity;
+    TRY(daemon_identify("", &identity));
+    driver->run_id = identity.incarnation;
+    const struct hub_server_settings settings = {
+        .hub = {.run_id = driver->run_id,
+                .incarnation = identity.incarnation,
+                .seed = (uint64_t)config->run_seed,
+                .run = config->run_name,
+                .config = driver->config_digest,
+                .fingerprint = content_fingerprint(driver->device),
+                .heartbeat_ms = (uint32_t)config->hub_heartbeat_ms,
+                .lease_ms = (uint32_t)config->hub_lease_ms,
+                .valid_vocab = driver->model->valid_vocab,
+                .positions_max = driver->model->rope_positions},
+        .control = control,
+        .weights = weights,
+        .config = config,
+        .model_directory = driver->options.model,
+    };
+    TRY(hub_server_start(&settings, &driver->server));
+    const struct published published = {.version = driver->options.version,
+                                        .digest = driver->digest,
+                                        .data = driver->weights,
+                                        .elements = (uint64_t)driver->model->layout->total,
+                                        .dtype = (uint8_t)driver->model->type};
+    return hub_server_publish(driver->server, &published);
+}
+
+static enum status start_workers(struct driver *driver) {
+    const struct run_config *config = driver->options.config;
+    char logs[PATH_BYTES], in_flight[64], kv_tokens[64];
+    TRY(fs_join(logs, driver->directory, "logs"));
+    TRY(launch_create(logs, &driver->launch));
+    snprintf(in_flight, sizeof in_flight, "actor.in_flight=%lld", (long long)config->actor_in_flight);
+    snprintf(kv_tokens, sizeof kv_tokens, "actor.kv_tokens=%lld", (long long)config->actor_kv_tokens);
+    const char *extra[] = {in_flight, kv_tokens, NULL};
+    return launch_workers(driver->launch, driver->directory, driver->options.actors, driver->options.rewards,
+                          driver->options.threads, extra);
+}
+
+enum status driver_open(const struct driver_options *options, struct driver **out_driver) {
+    struct driver *driver = calloc(1, sizeof *driver);
+    if (driver == NULL)
+        return fail(STATUS_NO_MEMORY, "driver: out of memory");
+    driver->options = *options;
+    driver->config_digest = config_digest(&run_options, options->config);
+    strcpy(driver->directory, "/tmp/candor-eval-XXXXXX");
+    enum status status = STATUS_OK;
+    if (mkdtemp(driver->directory) == NULL) {
+        status = fail_errno("%s", driver->directory);
+        driver->directory[0] = 0;
+    }
+    if (status == STATUS_OK)
+        status = open_model(driver);
+    if (status == STATUS_OK)
+        status = start_server(driver);
+    if (status == STATUS_OK)
+        status = start_workers(driver);
+    if (status != STATUS_OK) {
+        driver_close(&driver);
+        return status;
+    }
+    *out_driver = driver;
+    return STATUS_OK;
+}
+
+void driver_close(struct driver **driver) {
+    struct driver *it = *driver;
+    if (it == NULL)
+        return;
+    if (it->server != NULL)
+        hub_server_stop(&it->server, DRAIN_MS, "the evaluation is done");
+    launch_destroy(&it->launch, DRAIN_MS);
+    if (it->directory[0] != 0)
+        fs_remove_tree(it->directory);
+    free(it->weights);
+    model_destroy(&it->model);
+    device_close(&it->device);
+    tokenizer_close(&it->tokenizer);
+    free(it);
+    *driver = NULL;
+}
+
+/* ---- a round ---- */
+
+static uint32_t piece_count(const struct questions *questions, uint32_t piece) {
+    uint32_t left = questions->set.count - piece * PIECE_QUESTIONS;
+    return left < PIECE_QUESTIONS ? left : PIECE_QUESTIONS;
+}
+
+static enum status offer_piece(struct driver *driver, const struct driver_round *round, const struct questions *questions,
+                               uint32_t piece) {
+    uint32_t indices[PIECE_QUESTIONS];
+    uint32_t count = piece_count(questions, piece);
+    for (uint32_t i = 0; i < count; i++)
+        indices[i] = piece * PIECE_QUESTIONS + i;
+    size_t stop_count;
+    const int32_t *stops = tokenizer_eos(driver->tokenizer, &stop_count);
+    const struct question_work work = {.stream = WORK_GENERATE,
+                                       .step = round->number * PIECES_MAX + piece,
+                                       .priority = piece,
+                                       .version = driver->options.version,
+                                       .weights = driver->digest,
+                                       .samples = round->samples,
+                                       .run_id = driver->run_id,
+                                       .config = driver->config_digest,
+                                       .stops = stops,
+                                       .stop_count = (uint32_t)stop_count};
+    struct message_lease *slots = NULL;
+    TRY(questions_slots(questions, driver->options.config, &work, indices, count, &slots));
+    const struct hub_work offered = questions_work(&work, slots, count);
+    enum status status = hub_server_offer(driver->server, &offered);
+    free(slots);
+    return status;
+}
+
+/* Waits for a piece, watching the children and the operator. */
+static enum status take_piece(struct driver *driver, uint32_t step, struct progress *progress, uint64_t done,
+                              uint64_t total, struct completed_work **out_work) {
+    for (;;) {
+        enum status status = hub_server_take(driver->server, WORK_GENERATE, step, TAKE_MS, out_work);
+        if (status != STATUS_TIMEOUT)
+            return status;
+        TRY(launch_watch(driver->launch));
+        if (driver->options.stopped != NULL && driver->options.stopped())
+            return fail(STATUS_INTERRUPTED, "stopped; nothing was written");
+        struct buf line = {0};
+        hub_server_status_line(driver->server, &line);
+        progress_update(progress, done + hub_server_filled(driver->server, WORK_GENERATE, step), total,
+                        line.bytes > 0 ? line.data : "");
+        buf_deinit(&line);
+    }
+}
+
+static enum status add_group(struct outcome_file *file, const struct question *question,
+                             const struct message_scored *scored) {
+    uint32_t counts[VERDICT_COUNT] = {0}, answers = 0;
+    const char *texts[OUTCOME_ANSWERS_MAX];
+    for (uint32_t i = 0; i < scored->score_count; i++) {
+        ASSERT(scored->scores[i].verdict < VERDICT_COUNT);
+        counts[scored->scores[i].verdict]++;
+        if (answers < OUTCOME_ANSWERS_MAX)
+            texts[answers++] = scored->group.samples[i].text.data;
+    }
+    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts, texts,
+                       answers);
+}
+
+static enum status gather(struct driver *driver, const struct driver_round *round, const struct questions *questions,
+                          struct progress *progress, struct outcome_file *file) {
+    uint32_t pieces = (questions->set.count + PIECE_QUESTIONS - 1) / PIECE_QUESTIONS, offered = 0;
+    if (pieces > PIECES_MAX)
+        return fail(STATUS_LIMIT, "%s: more than %u questions", round->paths, PIECES_MAX * PIECE_QUESTIONS);
+    for (uint32_t piece = 0; piece < pieces; piece++) {
+        for (; offered < pieces && offered < piece + PIECES_AHEAD; offered++)
+            TRY(offer_piece(driver, round, questions, offered));
+        uint64_t done = (uint64_t)piece * PIECE_QUESTIONS;
+        struct completed_work *work = NULL;
+        TRY(take_piece(driver, round->number * PIECES_MAX + piece, progress, done, questions->set.count, &work));
+        enum status status = STATUS_OK;
+        for (uint32_t i = 0; i < work->group_count && status == STATUS_OK; i++)
+            if (work->groups[i] != NULL)
+                status = add_group(file, &questions->set.questions[done + i], work->groups[i]);
+        completed_work_free(&work);
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+enum status driver_ask(struct driver *driver, const struct driver_round *round, struct outcome_file **out_outcomes) {
+    struct questions questions;
+    TRY(questions_load(round->paths, round->limit, round->system, &driver->chat,
+                       (uint32_t)driver->options.config->prompt_max_tokens, NULL, &questions));
+    struct outcome_file *file = NULL;
+    struct progress progress;
+    progress_begin(&progress, round->title);
+    enum status status =
+        outcome_file_create(round->kind, round->samples, (uint64_t)driver->options.config->run_seed, round->system, &file);
+    if (status == STATUS_OK) {
+        file->version = driver->options.version;
+        file->weights = driver->digest;
+        status = gather(driver, round, &questions, &progress, file);
+    }
+    questions_deinit(&questions);
+    if (status != STATUS_OK) {
+        progress_abort(&progress);
+        outcome_file_destroy(&file);
+        return status;
+    }
+    char note[64];
+    snprintf(note, sizeof note, "%u questions, %u answers each", file->count, round->samples);
+    progress_end(&progress, note);
+    *out_outcomes = file;
+    return STATUS_OK;
+}
