@@ -146,6 +146,19 @@ static enum status run_driver(const struct eval_arguments *arguments, const stru
     return status;
 }
 
+static void print_damaged(void *context, const char *text) {
+    (void)context;
+    fprintf(stderr, "candor eval: %s\n", text);
+}
+
+static enum status find_checkpoint(const char *run, char out_directory[PATH_BYTES], uint64_t *out_version) {
+    struct checkpoint checkpoint;
+    TRY(checkpoint_find(run, print_damaged, NULL, &checkpoint));
+    memcpy(out_directory, checkpoint.directory, PATH_BYTES);
+    *out_version = checkpoint.state.step;
+    return STATUS_OK;
+}
+
 static enum status eval(const struct eval_arguments *arguments) {
     char stored[PATH_BYTES], directory[PATH_BYTES], model[PATH_BYTES];
     const char *config_path = arguments->config;
@@ -156,7 +169,7 @@ static enum status eval(const struct eval_arguments *arguments) {
         TRY(fs_join(directory, arguments->run, "eval"));
         config_path = config_path != NULL ? config_path : stored;
         if (model[0] == 0)
-            TRY(checkpoint_newest(arguments->run, model, &version));
+            TRY(find_checkpoint(arguments->run, model, &version));
     }
     struct run_config *config = NULL;
     TRY(run_config_load(config_path, arguments->set.items, arguments->set.count, &config));

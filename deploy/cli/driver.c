@@ -5,16 +5,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/build.h"
 #include "common/base/fs.h"
 #include "common/base/rng.h"
 #include "common/hub/server.h"
 #include "common/model/chat.h"
 #include "common/model/parameters.h"
 #include "common/transport/daemon.h"
-#include "common/weights/content.h"
 #include "deploy/cli/launch.h"
 #include "deploy/cli/progress.h"
 #include "learner/questions.h"
+#include "learner/version.h"
 
 /* Questions of one piece of work. It is part of what is drawn: a question's place is (round, piece, slot). */
 #define PIECE_QUESTIONS 128u
@@ -30,8 +31,7 @@ struct driver {
     struct chat chat;
     struct device *device;
     struct model *model;
-    void *weights; /* host copy that the hub serves */
-    struct digest digest;
+    struct version *weights; /* host copy that the hub serves */
     uint64_t run_id;
     struct digest config_digest;
     struct hub_server *server;
@@ -48,12 +48,15 @@ static enum status open_model(struct driver *driver) {
     TRY(model_load(driver->device, driver->options.model, DTYPE_BF16,
                    (int32_t)(config->prompt_max_tokens + config->sample_max_new_tokens),
                    tokenizer_vocab_size(driver->tokenizer), &driver->model));
-    size_t bytes = (size_t)driver->model->layout->total * dtype_bytes(driver->model->type);
-    driver->weights = malloc(bytes);
-    if (driver->weights == NULL)
-        return fail(STATUS_NO_MEMORY, "%s: no memory for %zu bytes of weights", driver->options.model, bytes);
-    driver->device->ops->download(driver->device, driver->weights, driver->model->data, bytes);
-    return model_digest(driver->model, &driver->digest);
+    return version_capture(driver->model, driver->options.version, &driver->weights);
+}
+
+static struct text text_of(const char *text) {
+    return (struct text){.data = text, .bytes = (uint32_t)strlen(text)};
+}
+
+static void release_weights(void *context) {
+    version_release(context);
 }
 
 static enum status start_server(struct driver *driver) {
@@ -70,9 +73,13 @@ static enum status start_server(struct driver *driver) {
                 .seed = (uint64_t)config->run_seed,
                 .run = config->run_name,
                 .config = driver->config_digest,
-                .fingerprint = content_fingerprint(driver->device),
+                .fingerprint = {.build = text_of(build_name()),
+                                .backend = text_of(driver->device->kind == DEVICE_CPU ? "cpu" : "cuda"),
+                                .device = text_of(driver->device->kind == DEVICE_CPU ? "" : driver->device->name),
+                                .arithmetic = text_of(driver->device->arithmetic)},
                 .heartbeat_ms = (uint32_t)config->hub_heartbeat_ms,
                 .lease_ms = (uint32_t)config->hub_lease_ms,
+                .weights_endpoint = weights,
                 .valid_vocab = driver->model->valid_vocab,
                 .positions_max = driver->model->rope_positions},
         .control = control,
@@ -82,11 +89,16 @@ static enum status start_server(struct driver *driver) {
     };
     TRY(hub_server_start(&settings, &driver->server));
     const struct published published = {.version = driver->options.version,
-                                        .digest = driver->digest,
-                                        .data = driver->weights,
-                                        .elements = (uint64_t)driver->model->layout->total,
-                                        .dtype = (uint8_t)driver->model->type};
-    return hub_server_publish(driver->server, &published);
+                                        .digest = driver->weights->digest,
+                                        .data = driver->weights->data,
+                                        .elements = driver->weights->elements,
+                                        .dtype = (uint8_t)driver->weights->type,
+                                        .release = release_weights,
+                                        .context = version_retain(driver->weights)};
+    enum status status = hub_server_publish(driver->server, &published);
+    if (status != STATUS_OK)
+        version_release(driver->weights);
+    return status;
 }
 
 static enum status start_workers(struct driver *driver) {
@@ -136,7 +148,7 @@ void driver_close(struct driver **driver) {
     launch_destroy(&it->launch, DRAIN_MS);
     if (it->directory[0] != 0)
         fs_remove_tree(it->directory);
-    free(it->weights);
+    version_release(it->weights);
     model_destroy(&it->model);
     device_close(&it->device);
     tokenizer_close(&it->tokenizer);
@@ -163,7 +175,7 @@ static enum status offer_piece(struct driver *driver, const struct driver_round 
                                        .step = round->number * PIECES_MAX + piece,
                                        .priority = piece,
                                        .version = driver->options.version,
-                                       .weights = driver->digest,
+                                       .weights = driver->weights->digest,
                                        .samples = round->samples,
                                        .run_id = driver->run_id,
                                        .config = driver->config_digest,
@@ -241,7 +253,7 @@ enum status driver_ask(struct driver *driver, const struct driver_round *round, 
         outcome_file_create(round->kind, round->samples, (uint64_t)driver->options.config->run_seed, round->system, &file);
     if (status == STATUS_OK) {
         file->version = driver->options.version;
-        file->weights = driver->digest;
+        file->weights = driver->weights->digest;
         status = gather(driver, round, &questions, &progress, file);
     }
     questions_deinit(&questions);
