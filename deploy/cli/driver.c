@@ -16,6 +16,7 @@
 #include "deploy/cli/progress.h"
 #include "learner/questions.h"
 #include "learner/version.h"
+#include "proto/proto.h"
 
 /* Questions of one piece of work. It is part of what is drawn: a question's place is (round, piece, slot). */
 #define PIECE_QUESTIONS 128u
@@ -49,10 +50,6 @@ static enum status open_model(struct driver *driver) {
                    (int32_t)(config->prompt_max_tokens + config->sample_max_new_tokens),
                    tokenizer_vocab_size(driver->tokenizer), &driver->model));
     return version_capture(driver->model, driver->options.version, &driver->weights);
-}
-
-static struct text text_of(const char *text) {
-    return (struct text){.data = text, .bytes = (uint32_t)strlen(text)};
 }
 
 static void release_weights(void *context) {
