@@ -91,11 +91,12 @@ static void slot_stuck(struct hub *hub, struct work *work, struct slot *slot) {
     hub_complete_if_done(hub, work);
 }
 
-/* True when the slot is finished by it, and the work perhaps too. */
+/* A loss counts when nobody else works at the slot: copies that die together are one loss. True when the slot is finished by it,
+ * and the work perhaps too. */
 static bool count_loss(struct hub *hub, struct work *work, struct slot *slot, const struct peer *holder,
                        const char *reason) {
-    if (slot->lost == LOSSES_MAX)
-        return false; /* the run is ending */
+    if (slot->active > 0 || slot->lost == LOSSES_MAX) /* LOSSES_MAX: the run is ending */
+        return false;
     slot->lost++;
     remember_loss(slot, holder->name, reason);
     if (slot->lost < LOSSES_MAX)
@@ -108,7 +109,7 @@ void hub_lease_lost(struct hub *hub, struct lease *lease, const char *reason) {
     struct work *work = lease->work;
     struct slot *slot = lease->slot;
     struct peer *holder = lease->peer;
-    bool counts = reason && !lease->counted;
+    bool counts = reason && lease->status == LEASE_STATUS_ACTIVE; /* an EXPIRED one was counted then */
     if (lease->status == LEASE_STATUS_ACTIVE)
         slot->active--;
     release(hub, lease);
@@ -129,7 +130,7 @@ void hub_lease_expired(struct hub *hub, struct lease *lease) {
     lease_table_expire(&hub->table, lease);
     slot->active--;
     if (lease->state != LEASE_DONE) {
-        lease->counted = true;
+        lease->counted = slot->active == 0;
         if (count_loss(hub, work, slot, lease->peer, "no progress until the deadline"))
             return;
     }

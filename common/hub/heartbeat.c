@@ -42,10 +42,12 @@ static void free_unlisted(struct hub *hub, struct peer *peer, uint64_t last_leas
         next = link->next; /* losing this one may close others, but frees none of this peer's */
         if (lease->beat == peer->beat || (lease->number > last_lease && !lease->confirm))
             continue;
-        if (lease->status == LEASE_STATUS_CLOSED)
+        if (lease->status == LEASE_STATUS_CLOSED) {
             hub_release(hub, lease);
-        else
-            hub_lease_lost(hub, lease, lease->confirm ? NULL : "dropped by its holder");
+        } else { /* it got lost on the way, here or there: the question has nothing to do with it */
+            hub->counts.dropped++;
+            hub_lease_lost(hub, lease, NULL);
+        }
     }
 }
 

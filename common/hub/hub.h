@@ -90,7 +90,7 @@ void hub_tick(struct hub *hub, int64_t now_ms);
 struct hub_counts {
     uint64_t granted, speculative; /* leases; of them, copies for idle actors */
     uint64_t accepted, duplicates, mismatches, not_wanted, invalid; /* groups that came; invalid are among not_wanted */
-    uint64_t expired, revived, lost, given_back, revoked; /* leases */
+    uint64_t expired, revived, lost, dropped, given_back, revoked; /* leases; dropped: not held any more, or never arrived */
     uint64_t skipped;              /* slots */
     uint64_t malformed, refused, hellos, reconnects, gone; /* messages; peers */
 };

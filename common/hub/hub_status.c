@@ -157,7 +157,7 @@ void hub_counts_json(const struct hub_counts *counts, struct buf *out) {
         const uint64_t *value;
     } rows[] = {
         COUNT(granted),   COUNT(speculative), COUNT(accepted), COUNT(duplicates), COUNT(mismatches), COUNT(not_wanted),
-        COUNT(invalid),   COUNT(expired),     COUNT(revived),  COUNT(lost),       COUNT(given_back), COUNT(revoked),
+        COUNT(invalid),   COUNT(expired),     COUNT(revived),  COUNT(lost),       COUNT(dropped),  COUNT(given_back), COUNT(revoked),
         COUNT(skipped),   COUNT(malformed),   COUNT(refused),  COUNT(hellos),     COUNT(reconnects), COUNT(gone),
     };
 #undef COUNT

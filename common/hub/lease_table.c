@@ -46,6 +46,8 @@ struct lease *lease_table_grant(struct lease_table *table, int64_t now_ms, int64
     if (table->free_count == 0)
         return NULL;
     uint16_t place = table->free_places[--table->free_count];
+    if (place >= table->ever_used)
+        table->ever_used = place + 1u;
     struct lease *lease = &table->leases[place];
     *lease = (struct lease){
         .number = table->next++ << PLACE_BITS | place,
@@ -139,7 +141,7 @@ void lease_table_shift(struct lease_table *table, int64_t by_ms) {
 
 void lease_table_check(const struct lease_table *table) {
     uint32_t count = 0, active = 0, linked = 0;
-    for (uint32_t i = 0; i < table->capacity; i++) {
+    for (uint32_t i = 0; i < table->ever_used; i++) {
         const struct lease *lease = &table->leases[i];
         if (lease->status == LEASE_STATUS_FREE)
             continue;

@@ -204,7 +204,7 @@ struct message_group fake_group(const struct message_lease *lease, uint64_t acto
     struct answer_sample *samples = arena_alloc(arena, lease->samples * sizeof *samples);
     ASSERT(samples);
     for (uint32_t i = 0; i < lease->samples; i++) {
-        struct rng_key key = {.seed = 1, .step = lease->key.step, .slot = lease->key.slot, .sample = (uint16_t)i, .stream = RNG_TEST};
+        struct rng_key key = {.seed = lease->weights.low, .step = lease->key.step, .slot = lease->key.slot, .sample = (uint16_t)i, .stream = RNG_TEST};
         uint32_t count = 1 + rng_below(&key, 0, lease->max_new_tokens);
         int32_t *ids = arena_alloc(arena, count * sizeof *ids);
         float *logprobs = arena_alloc(arena, count * sizeof *logprobs);

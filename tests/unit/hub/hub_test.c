@@ -230,6 +230,19 @@ static void a_group_is_accepted_once_and_then_a_duplicate(void **state) {
     assert_true(hub_idle(fake.hub));
 }
 
+static void a_filled_slot_of_open_work_never_changes(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 2, 0, 0, 0));
+    struct message_lease lease = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 20, NULL), OUTCOME_DUPLICATE);
+    assert_int_equal(fake.filled, 1);
+    assert_int_equal(fake.completed, 0);
+    assert_int_equal(hub_filled(fake.hub, WORK_TRAIN, 0), 1);
+}
+
 static void a_duplicate_that_differs_is_an_alarm_within_the_class(void **state) {
     (void)state;
     struct message answer;
@@ -695,6 +708,7 @@ int main(void) {
         TEST(work_waits_for_its_version),
         TEST(the_lowest_priority_is_offered_first),
         TEST(a_group_is_accepted_once_and_then_a_duplicate),
+        TEST(a_filled_slot_of_open_work_never_changes),
         TEST(a_duplicate_that_differs_is_an_alarm_within_the_class),
         TEST(whoever_delivers_fills_the_slot_and_the_holder_is_called_off),
         TEST(what_does_not_belong_here_is_not_wanted_with_a_reason),
