@@ -71,7 +71,8 @@ void hub_alarm(struct hub *hub, bool fatal, const char *name, const char *format
 
 void hub_copy_text(char *out, size_t capacity, struct text text) {
     size_t bytes = text.bytes < capacity ? text.bytes : utf8_cut(text.data, text.bytes, capacity - 1);
-    memcpy(out, text.data, bytes);
+    if (bytes > 0) /* text.data may be NULL then */
+        memcpy(out, text.data, bytes);
     out[bytes] = '\0';
 }
 
