@@ -121,7 +121,7 @@ enum status questions_read_knowledge(struct questions *q, const char *path) {
     struct outcome_file *file;
     TRY(outcome_file_read(path, &file));
     for (uint32_t i = 0; i < q->set.count; i++) {
-        const struct outcome *outcome = outcome_find(file, q->set.questions[i].id);
+        const struct outcome *outcome = outcome_find(file, q->set.questions[i].set, q->set.questions[i].id);
         if (outcome)
             q->known_k[i] = (int32_t)outcome->counts[VERDICT_CORRECT];
     }

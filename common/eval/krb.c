@@ -33,7 +33,8 @@ static void add_row(struct sums *sums, const struct row *row, int policies) {
     }
 }
 
-/* A draw of few questions can lose every right (wrong) answer of the base: no correctness (caution) can be claimed then. */
+/* A draw of few questions can lose every right (wrong) answer of the base: no correctness (caution) can be claimed
+ * then. */
 static double c_of(const struct sums *sums, int i) {
     return sums->base_kept > 0 ? sums->kept[i] / sums->base_kept : 0;
 }
@@ -96,17 +97,24 @@ static enum status collect(struct outcome_file *knowledge, struct outcome_file *
         const struct outcome *outcome = &policy->outcomes[i];
         if (!outcome_matches(outcome, filter) || outcome->samples == 0)
             continue;
-        const struct outcome *known = outcome_find(knowledge, outcome->id), *zero = outcome_find(base, outcome->id);
-        const struct outcome *second = other != NULL ? outcome_find(other, outcome->id) : NULL;
+        const struct outcome *known = outcome_find(knowledge, outcome->set, outcome->id),
+                             *zero = outcome_find(base, outcome->set, outcome->id);
+        const struct outcome *second = other != NULL ? outcome_find(other, outcome->set, outcome->id) : NULL;
         if (known == NULL || zero == NULL || known->samples == 0 || zero->samples == 0)
             continue;
         if (other != NULL && (second == NULL || second->samples == 0))
             continue;
         struct row *row = &rows[count++];
-        *row = (struct row){.set = outcome->set, .index = i, .k = known->counts[VERDICT_CORRECT], .knowledge_n = known->samples,
-                            .base_correct = zero->counts[VERDICT_CORRECT], .base_wrong = wrong_count(zero),
-                            .base_n = zero->samples, .correct = {outcome->counts[VERDICT_CORRECT]},
-                            .wrong = {wrong_count(outcome)}, .n = {outcome->samples}};
+        *row = (struct row){.set = outcome->set,
+                            .index = i,
+                            .k = known->counts[VERDICT_CORRECT],
+                            .knowledge_n = known->samples,
+                            .base_correct = zero->counts[VERDICT_CORRECT],
+                            .base_wrong = wrong_count(zero),
+                            .base_n = zero->samples,
+                            .correct = {outcome->counts[VERDICT_CORRECT]},
+                            .wrong = {wrong_count(outcome)},
+                            .n = {outcome->samples}};
         if (second != NULL) {
             row->correct[1] = second->counts[VERDICT_CORRECT];
             row->wrong[1] = wrong_count(second);
@@ -115,7 +123,8 @@ static enum status collect(struct outcome_file *knowledge, struct outcome_file *
     }
     if (count == 0) {
         free(rows);
-        return fail(STATUS_MISMATCH, "KRB: no question is in the knowledge map, the base batch and the evaluation alike");
+        return fail(STATUS_MISMATCH,
+                    "KRB: no question is in the knowledge map, the base batch and the evaluation alike");
     }
     qsort(rows, count, sizeof *rows, compare_sets);
     *out_rows = rows;

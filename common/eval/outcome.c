@@ -71,8 +71,11 @@ enum status outcome_add(struct outcome_file *file, const char *id, const char *s
                         const char *split, const char *question, const uint32_t counts[VERDICT_COUNT],
                         const char *const *answers, uint32_t answer_count) {
     TRY(grow(file));
-    struct outcome added = {.id = strdup(id), .set = strdup(set), .class_label = strdup(class_label),
-                            .split = strdup(split), .question = strdup(question)};
+    struct outcome added = {.id = strdup(id),
+                            .set = strdup(set),
+                            .class_label = strdup(class_label),
+                            .split = strdup(split),
+                            .question = strdup(question)};
     bool whole = added.id && added.set && added.class_label && added.split && added.question;
     for (int i = 0; i < VERDICT_COUNT; i++) {
         added.counts[i] = counts[i];
@@ -140,8 +143,8 @@ enum status outcome_file_write(const struct outcome_file *file, const char *path
     buf_puts(&out, "}\n");
     for (uint32_t i = 0; i < file->count; i++)
         put_outcome(&out, &file->outcomes[i]);
-    enum status status = buf_ok(&out) ? fs_write_atomic(path, out.data, out.bytes)
-                                      : fail(STATUS_NO_MEMORY, "%s: out of memory", path);
+    enum status status =
+        buf_ok(&out) ? fs_write_atomic(path, out.data, out.bytes) : fail(STATUS_NO_MEMORY, "%s: out of memory", path);
     buf_deinit(&out);
     return status;
 }
@@ -223,25 +226,30 @@ enum status outcome_file_read(const char *path, struct outcome_file **out_file) 
     return STATUS_OK;
 }
 
-static int compare_ids(const void *a, const void *b, void *outcomes_of) {
-    const struct outcome *outcomes = outcomes_of;
-    return strcmp(outcomes[*(const uint32_t *)a].id, outcomes[*(const uint32_t *)b].id);
+static int compare_names(const char *set, const char *id, const struct outcome *outcome) {
+    int order = strcmp(set, outcome->set);
+    return order != 0 ? order : strcmp(id, outcome->id);
 }
 
-const struct outcome *outcome_find(struct outcome_file *file, const char *id) {
+static int compare_indices(const void *a, const void *b, void *outcomes_of) {
+    const struct outcome *outcomes = outcomes_of, *first = &outcomes[*(const uint32_t *)a];
+    return compare_names(first->set, first->id, &outcomes[*(const uint32_t *)b]);
+}
+
+const struct outcome *outcome_find(struct outcome_file *file, const char *set, const char *id) {
     if (file->by_id == NULL && file->count > 0) {
         file->by_id = malloc(file->count * sizeof *file->by_id);
         if (file->by_id == NULL)
             return NULL;
         for (uint32_t i = 0; i < file->count; i++)
             file->by_id[i] = i;
-        qsort_r(file->by_id, file->count, sizeof *file->by_id, compare_ids, file->outcomes);
+        qsort_r(file->by_id, file->count, sizeof *file->by_id, compare_indices, file->outcomes);
     }
     uint32_t low = 0, high = file->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct outcome *outcome = &file->outcomes[file->by_id[middle]];
-        int order = strcmp(id, outcome->id);
+        int order = compare_names(set, id, outcome);
         if (order == 0)
             return outcome;
         if (order < 0)

@@ -1,9 +1,9 @@
 /* Outcomes: what a policy did on each question, the one thing that every metric is computed from, and its file.
  *
  * The file is JSONL. First line, the header: {"candor":"outcomes","kind":"eval"|"knowledge"|"base","version":V,
- * "weights":"<hex>","samples":N,"seed":S,"prompt":"<system prompt>"}; then a line a question: {"id","set","class","split",
- * "question","n","correct","process","abstain","wrong","malformed","answers":["first answers as text", ...]}. `answers` is
- * optional and capped. Written atomically. */
+ * "weights":"<hex>","samples":N,"seed":S,"prompt":"<system prompt>"}; then a line a question:
+ * {"id","set","class","split", "question","n","correct","process","abstain","wrong","malformed","answers":["first
+ * answers as text", ...]}. `answers` is optional and capped. Written atomically. */
 #ifndef CANDOR_EVAL_OUTCOME_H
 #define CANDOR_EVAL_OUTCOME_H
 
@@ -32,7 +32,7 @@ struct outcome_file {
     char *prompt;
     struct outcome *outcomes;
     uint32_t count, capacity;
-    uint32_t *by_id; /* [count] indices sorted by id, made on the first find after a change; else NULL */
+    uint32_t *by_id; /* [count] indices sorted by set and id, made on the first find after a change; else NULL */
 };
 
 enum status outcome_file_create(const char *kind, uint32_t samples, uint64_t seed, const char *prompt,
@@ -44,7 +44,8 @@ enum status outcome_add(struct outcome_file *file, const char *id, const char *s
                         const char *const *answers, uint32_t answer_count);
 enum status outcome_file_write(const struct outcome_file *file, const char *path);
 enum status outcome_file_read(const char *path, struct outcome_file **out_file);
-/* By id; NULL when absent (or out of memory for the index). O(log count). */
-const struct outcome *outcome_find(struct outcome_file *file, const char *id);
+/* By set and id, as ids are unique within a set only; NULL when absent (or out of memory for the index). O(log count).
+ */
+const struct outcome *outcome_find(struct outcome_file *file, const char *set, const char *id);
 
 #endif

@@ -1,4 +1,5 @@
-/* Command-line options of the operator's command, by table: `--name value`, `--name=value`, flags, and repeated options. */
+/* Command-line options of the operator's command, by table: `--name value`, `--name=value`, flags, and repeated
+ * options. */
 #ifndef CANDOR_DEPLOY_ARGS_H
 #define CANDOR_DEPLOY_ARGS_H
 
@@ -20,12 +21,12 @@ enum arg_type { ARG_TEXT, ARG_INT, ARG_REAL, ARG_FLAG, ARG_LIST };
 struct arg {
     const char *name; /* without the dashes */
     enum arg_type type;
-    void *value;       /* const char *, int64_t, double, bool, struct arg_list */
+    void *value; /* const char *, int64_t, double, bool, struct arg_list */
     const char *placeholder, *help;
 };
 
-/* Fills the values; what is not an option goes to rest (NULL: nothing may be left over). STATUS_USAGE names the option and what
- * would be right. argv[0] is the command's name. */
+/* Fills the values; what is not an option goes to rest (NULL: nothing may be left over). STATUS_USAGE names the option
+ * and what would be right. argv[0] is the command's name. */
 enum status args_parse(int argc, char **argv, const struct arg *args, size_t count, struct arg_list *rest);
 
 /* The help page of one command on standard output. */

@@ -23,7 +23,8 @@ static enum status data_world(int argc, char **argv) {
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
         args_help("candor data world --out DIR [options]",
-                  "Makes a small world of facts: questions, training texts, a tokenizer and a model's shape.", args, count);
+                  "Makes a small world of facts: questions, training texts, a tokenizer and a model's shape.", args,
+                  count);
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
@@ -91,9 +92,15 @@ static enum status data_mix(int argc, char **argv) {
     if (seed < 0 || per_set < 0 || per_set > QUESTION_COUNT_MAX || !(held_out >= 0 && held_out < 1))
         return fail(STATUS_USAGE, "--seed and --per-set: not negative; --held-out: 0 or more, below 1");
     const struct question_events events = {.unusable = show_unusable, .progress = show_progress, .user = &reading};
-    const struct mix_options options = {.inputs = inputs.items, .input_count = inputs.count, .against = against.items,
-                                        .against_count = against.count, .directory = directory, .seed = (uint64_t)seed,
-                                        .per_set = (uint32_t)per_set, .held_out = held_out, .events = &events};
+    const struct mix_options options = {.inputs = inputs.items,
+                                        .input_count = inputs.count,
+                                        .against = against.items,
+                                        .against_count = against.count,
+                                        .directory = directory,
+                                        .seed = (uint64_t)seed,
+                                        .per_set = (uint32_t)per_set,
+                                        .held_out = held_out,
+                                        .events = &events};
     static struct mix_report report;
     progress_begin(&reading.progress, "reading");
     enum status status = mix_write(&options, &report);
@@ -104,8 +111,8 @@ static enum status data_mix(int argc, char **argv) {
     progress_end(&reading.progress, "");
     for (uint32_t i = 0; i < report.set_count; i++) {
         const struct mix_set *set = &report.sets[i];
-        printf("%-16s read %" PRIu64 ", repeats %" PRIu64 ", held elsewhere %" PRIu64 ", train %u, held out %u\n", set->name,
-               set->read, set->duplicates, set->held_elsewhere, set->train, set->held_out);
+        printf("%-16s read %" PRIu64 ", repeats %" PRIu64 ", held elsewhere %" PRIu64 ", train %u, held out %u\n",
+               set->name, set->read, set->duplicates, set->held_elsewhere, set->train, set->held_out);
     }
     print_counts(&report.counts);
     printf("%s: train %u, held out %u\n", directory, report.train, report.held_out);

@@ -39,8 +39,8 @@ static void print_by(const struct outcome_file *file, char *const *(*get)(const 
             j++;
         if (j < i || *value == 0)
             continue;
-        print_shares(value, file, &(struct outcome_filter){.class_label = by_class ? value : NULL,
-                                                           .set = by_class ? NULL : value});
+        print_shares(value, file,
+                     &(struct outcome_filter){.class_label = by_class ? value : NULL, .set = by_class ? NULL : value});
     }
 }
 
@@ -57,7 +57,8 @@ static void print_outcomes(const struct outcome_file *file) {
     print_by(file, set_of, false);
     print_by(file, class_of, true);
     struct decomposition d = outcome_decomposition(file, NULL);
-    printf("All Correct %.2f  Partial Correct %.2f  Partial Not Attempted %.2f  All Not Attempted %.2f  All Wrong %.2f (%%)\n",
+    printf("All Correct %.2f  Partial Correct %.2f  Partial Not Attempted %.2f  All Not Attempted %.2f  All Wrong %.2f "
+           "(%%)\n",
            d.all_correct, d.partial_correct, d.partial_not_attempted, d.all_not_attempted, d.all_wrong);
 }
 
@@ -70,11 +71,13 @@ static void print_balance(const struct outcome_file *file, const char *directory
         fs_join(base_path, directory, "base-forced.jsonl") != STATUS_OK || !fs_exists(knowledge_path) ||
         !fs_exists(base_path))
         return;
-    if (outcome_file_read(knowledge_path, &knowledge) == STATUS_OK && outcome_file_read(base_path, &base) == STATUS_OK &&
-        krb_compute(knowledge, base, file, NULL, (uint64_t)config->run_seed, (uint32_t)config->eval_draws, &krb) == STATUS_OK)
-        printf("C %.3f [%.3f, %.3f]  S %.3f [%.3f, %.3f]  KRB %.3f [%.3f, %.3f]  best by abstaining alone %.3f\n", krb.c.value,
-               krb.c.low, krb.c.high, krb.s.value, krb.s.low, krb.s.high, krb.krb.value, krb.krb.low, krb.krb.high,
-               krb.best_abstention);
+    if (outcome_file_read(knowledge_path, &knowledge) == STATUS_OK &&
+        outcome_file_read(base_path, &base) == STATUS_OK &&
+        krb_compute(knowledge, base, file, NULL, (uint64_t)config->run_seed, (uint32_t)config->eval_draws, &krb) ==
+            STATUS_OK)
+        printf("C %.3f [%.3f, %.3f]  S %.3f [%.3f, %.3f]  KRB %.3f [%.3f, %.3f]  best by abstaining alone %.3f\n",
+               krb.c.value, krb.c.low, krb.c.high, krb.s.value, krb.s.low, krb.s.high, krb.krb.value, krb.krb.low,
+               krb.krb.high, krb.best_abstention);
     else
         printf("no balance: %s\n", status_message());
     outcome_file_destroy(&knowledge);
@@ -97,16 +100,25 @@ static enum status ask_and_write(struct driver *driver, const struct driver_roun
     return status;
 }
 
-/* The map itself, and the base's own answers under both prompts: the zero points of KRB and of every before/after. Written last to
- * first, so that knowledge.jsonl says that all three are there. */
+/* The map itself, and the base's own answers under both prompts: the zero points of KRB and of every before/after.
+ * Written last to first, so that knowledge.jsonl says that all three are there. */
 static enum status map_knowledge(struct driver *driver, const struct run_config *config, const char *directory) {
     const struct driver_round rounds[] = {
-        {.kind = "base", .title = "base, run's prompt", .system = config->prompt_system,
-         .samples = (uint32_t)config->eval_samples, .number = ROUND_BASE},
-        {.kind = "base", .title = "base, forced", .system = config->prompt_forced,
-         .samples = (uint32_t)config->eval_samples, .number = ROUND_BASE_FORCED},
-        {.kind = "knowledge", .title = "knowledge, forced", .system = config->prompt_forced,
-         .samples = (uint32_t)config->eval_knowledge_samples, .number = ROUND_KNOWLEDGE},
+        {.kind = "base",
+         .title = "base, run's prompt",
+         .system = config->prompt_system,
+         .samples = (uint32_t)config->eval_samples,
+         .number = ROUND_BASE},
+        {.kind = "base",
+         .title = "base, forced",
+         .system = config->prompt_forced,
+         .samples = (uint32_t)config->eval_samples,
+         .number = ROUND_BASE_FORCED},
+        {.kind = "knowledge",
+         .title = "knowledge, forced",
+         .system = config->prompt_forced,
+         .samples = (uint32_t)config->eval_knowledge_samples,
+         .number = ROUND_KNOWLEDGE},
     };
     const char *names[] = {"base.jsonl", "base-forced.jsonl", "knowledge.jsonl"};
     for (int i = 0; i < 3; i++) {
@@ -122,9 +134,13 @@ static enum status map_knowledge(struct driver *driver, const struct run_config 
 }
 
 static enum status evaluate(struct driver *driver, const struct run_config *config, const char *directory) {
-    const struct driver_round round = {.kind = "eval", .title = "evaluation", .paths = config->data_eval,
-                                       .limit = (uint64_t)config->eval_questions, .system = config->prompt_system,
-                                       .samples = (uint32_t)config->eval_samples, .number = ROUND_EVAL};
+    const struct driver_round round = {.kind = "eval",
+                                       .title = "evaluation",
+                                       .paths = config->data_eval,
+                                       .limit = (uint64_t)config->eval_questions,
+                                       .system = config->prompt_system,
+                                       .samples = (uint32_t)config->eval_samples,
+                                       .number = ROUND_EVAL};
     struct outcome_file *file = NULL;
     TRY(ask_and_write(driver, &round, directory, "final.jsonl", &file));
     print_outcomes(file);
@@ -133,15 +149,20 @@ static enum status evaluate(struct driver *driver, const struct run_config *conf
     return STATUS_OK;
 }
 
-static enum status run_driver(const struct eval_arguments *arguments, const struct run_config *config, const char *model,
-                              uint32_t version, const char *directory) {
-    const struct driver_options options = {.config = config, .model = model, .version = version,
-                                           .actors = (uint32_t)arguments->actors, .rewards = (uint32_t)arguments->rewards,
-                                           .threads = (uint32_t)arguments->threads, .stopped = command_interrupted};
+static enum status run_driver(const struct eval_arguments *arguments, const struct run_config *config,
+                              const char *model, uint32_t version, const char *directory) {
+    const struct driver_options options = {.config = config,
+                                           .model = model,
+                                           .version = version,
+                                           .actors = (uint32_t)arguments->actors,
+                                           .rewards = (uint32_t)arguments->rewards,
+                                           .threads = (uint32_t)arguments->threads,
+                                           .stopped = command_interrupted};
     struct driver *driver = NULL;
     TRY(fs_make_directories(directory));
     TRY(driver_open(&options, &driver));
-    enum status status = arguments->knowledge ? map_knowledge(driver, config, directory) : evaluate(driver, config, directory);
+    enum status status =
+        arguments->knowledge ? map_knowledge(driver, config, directory) : evaluate(driver, config, directory);
     driver_close(&driver);
     return status;
 }
@@ -200,7 +221,8 @@ enum status command_eval(int argc, char **argv) {
         {"set", ARG_LIST, &arguments.set, "KEY=VALUE", "override a key of the configuration"},
         {"data", ARG_TEXT, &arguments.data, "FILES", "question files, separated by ':' (data.eval)"},
         {"out", ARG_TEXT, &arguments.out, "DIR", "gets final.jsonl (RUN/eval)"},
-        {"knowledge", ARG_FLAG, &arguments.knowledge, "", "the knowledge map: writes knowledge, base-forced and base .jsonl"},
+        {"knowledge", ARG_FLAG, &arguments.knowledge, "",
+         "the knowledge map: writes knowledge, base-forced and base .jsonl"},
         {"actors", ARG_INT, &arguments.actors, "N", "actors on this machine (1)"},
         {"rewards", ARG_INT, &arguments.rewards, "N", "reward workers on this machine (1)"},
         {"threads", ARG_INT, &arguments.threads, "N", "CPU threads shared out between the actors (all)"},

@@ -31,8 +31,9 @@ static void print_group(const struct tokenizer *tokenizer, const struct generate
     }
 }
 
-static enum status run_generator(struct model *model, const struct tokenizer *tokenizer, const struct token_list *prompt,
-                                 size_t shared, const struct generate_arguments *arguments) {
+static enum status run_generator(struct model *model, const struct tokenizer *tokenizer,
+                                 const struct token_list *prompt, size_t shared,
+                                 const struct generate_arguments *arguments) {
     int64_t length = (int64_t)prompt->count + arguments->tokens;
     const struct generator_limits limits = {.in_flight = (int32_t)arguments->samples,
                                             .rows_max = ROWS_MAX,
@@ -42,12 +43,18 @@ static enum status run_generator(struct model *model, const struct tokenizer *to
     TRY(generator_create(model, &limits, &generator));
     size_t stop_count;
     const int32_t *stops = tokenizer_eos(tokenizer, &stop_count);
-    const struct generation_request request = {
-        .id = 1, .prompt = prompt->ids, .prompt_count = (uint32_t)prompt->count, .shared_count = (uint32_t)shared,
-        .samples = (uint32_t)arguments->samples, .temperature = (float)arguments->temperature,
-        .top_k = (int32_t)arguments->top_k, .top_p = (float)arguments->top_p,
-        .max_new_tokens = (uint32_t)arguments->tokens, .stops = stops, .stop_count = (uint32_t)stop_count,
-        .key = {.seed = (uint64_t)arguments->seed, .stream = RNG_GENERATE}};
+    const struct generation_request request = {.id = 1,
+                                               .prompt = prompt->ids,
+                                               .prompt_count = (uint32_t)prompt->count,
+                                               .shared_count = (uint32_t)shared,
+                                               .samples = (uint32_t)arguments->samples,
+                                               .temperature = (float)arguments->temperature,
+                                               .top_k = (int32_t)arguments->top_k,
+                                               .top_p = (float)arguments->top_p,
+                                               .max_new_tokens = (uint32_t)arguments->tokens,
+                                               .stops = stops,
+                                               .stop_count = (uint32_t)stop_count,
+                                               .key = {.seed = (uint64_t)arguments->seed, .stream = RNG_GENERATE}};
     enum status status = generator_submit(generator, &request);
     const struct generated_group *group = NULL;
     while (status == STATUS_OK && (group = generator_finished(generator)) == NULL) {
@@ -85,8 +92,8 @@ done:
 }
 
 enum status command_generate(int argc, char **argv) {
-    struct generate_arguments arguments = {.device = "auto", .samples = 1, .tokens = 256, .seed = 1, .temperature = 1,
-                                           .top_p = 1};
+    struct generate_arguments arguments = {
+        .device = "auto", .samples = 1, .tokens = 256, .seed = 1, .temperature = 1, .top_p = 1};
     struct arg_list question = {.count = 0};
     const struct arg args[] = {
         {"model", ARG_TEXT, &arguments.model, "DIR", "Hugging Face directory"},
@@ -109,8 +116,9 @@ enum status command_generate(int argc, char **argv) {
         return fail(STATUS_USAGE, "--model DIR and one QUESTION are needed");
     if (arguments.samples < 1 || arguments.samples > MOST_SAMPLES || arguments.tokens < 1 || arguments.tokens > 32768)
         return fail(STATUS_USAGE, "--n: 1 to %d; --max-tokens: 1 to 32768", MOST_SAMPLES);
-    if (!(arguments.temperature >= 0 && arguments.temperature <= 10) || !(arguments.top_p > 0 && arguments.top_p <= 1) ||
-        arguments.top_k < 0 || arguments.top_k > INT32_MAX || arguments.seed < 0)
+    if (!(arguments.temperature >= 0 && arguments.temperature <= 10) ||
+        !(arguments.top_p > 0 && arguments.top_p <= 1) || arguments.top_k < 0 || arguments.top_k > INT32_MAX ||
+        arguments.seed < 0)
         return fail(STATUS_USAGE, "--temperature: 0 to 10; --top-p: above 0, to 1; --top-k and --seed: not negative");
     return generate(&arguments, question.items[0]);
 }

@@ -8,8 +8,10 @@ enum status command_keygen(int argc, char **argv) {
     struct arg_list paths = {.count = 0};
     if (args_want_help(argc, argv)) {
         args_help("candor keygen FILE",
-                  "Writes a key pair to FILE (keep it secret) and its public half to FILE.pub. Every host off loopback needs\n"
-                  "one: net.key names the pair, net.learner_key the learner's FILE.pub, and the learner's net.allow a directory\n"
+                  "Writes a key pair to FILE (keep it secret) and its public half to FILE.pub. Every host off loopback "
+                  "needs\n"
+                  "one: net.key names the pair, net.learner_key the learner's FILE.pub, and the learner's net.allow a "
+                  "directory\n"
                   "of the clients' .pub files.",
                   NULL, 0);
         return STATUS_OK;

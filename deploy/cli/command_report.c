@@ -29,7 +29,8 @@ enum status command_report(int argc, char **argv) {
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
         args_help("candor report DIR [DIR...] [options]",
-                  "One HTML file, no network: curves, decomposition, balance, answers before and after; more runs are compared.",
+                  "One HTML file, no network: curves, decomposition, balance, answers before and after; more runs are "
+                  "compared.",
                   args, count);
         return STATUS_OK;
     }

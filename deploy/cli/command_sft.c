@@ -55,7 +55,8 @@ enum status command_sft(int argc, char **argv) {
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
         args_help("candor sft --out DIR [--model DIR | --init DIR] [options]",
-                  "Trains on examples (sft.data: JSONL of system, question, answer): a short warm-up before GRPO, or a small\n"
+                  "Trains on examples (sft.data: JSONL of system, question, answer): a short warm-up before GRPO, or a "
+                  "small\n"
                   "model from nothing.",
                   args, count);
         return STATUS_OK;

@@ -108,9 +108,9 @@ static enum status ask(void *socket, const char *endpoint, int64_t timeout_ms, b
         }
     }
     socket_frame_deinit(&frame);
-    return status == STATUS_TIMEOUT ? fail(STATUS_TIMEOUT, "%s: no learner answers within %lld s", endpoint,
-                                           (long long)timeout_ms / 1000)
-                                    : status;
+    return status == STATUS_TIMEOUT
+               ? fail(STATUS_TIMEOUT, "%s: no learner answers within %lld s", endpoint, (long long)timeout_ms / 1000)
+               : status;
 }
 
 enum status command_status(int argc, char **argv) {
@@ -127,8 +127,8 @@ enum status command_status(int argc, char **argv) {
     };
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
-        args_help("candor status --run DIR | --learner ENDPOINT", "What the learner, its actors and reward workers do now.",
-                  args, count);
+        args_help("candor status --run DIR | --learner ENDPOINT",
+                  "What the learner, its actors and reward workers do now.", args, count);
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
@@ -137,10 +137,12 @@ enum status command_status(int argc, char **argv) {
     char endpoint[ENDPOINT_BYTES];
     TRY(daemon_endpoint(learner, run, "control", false, endpoint));
     struct transport *transport = NULL;
-    TRY(transport_create(&(struct transport_settings){.key = key, .learner_key = learner_key, .allow = ""}, &transport));
+    TRY(transport_create(&(struct transport_settings){.key = key, .learner_key = learner_key, .allow = ""},
+                         &transport));
     void *socket = NULL;
     enum status status = socket_connect(transport,
-                                        &(struct socket_settings){.name = "--learner", .endpoint = endpoint,
+                                        &(struct socket_settings){.name = "--learner",
+                                                                  .endpoint = endpoint,
                                                                   .server_key = transport_learner_key(transport),
                                                                   .frame_bytes_max = FRAME_BYTES_MAX,
                                                                   .messages_max = FRAMES_MAX},

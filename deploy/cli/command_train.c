@@ -67,7 +67,8 @@ static enum status watch(struct launch *launch, const struct run_config *config,
         }
         uint64_t step = 0;
         read_metrics(metrics, &step, note, sizeof note);
-        progress_update(&progress, step, (uint64_t)config->run_steps, stopping ? "stopping: writing a checkpoint" : note);
+        progress_update(&progress, step, (uint64_t)config->run_steps,
+                        stopping ? "stopping: writing a checkpoint" : note);
         if (launch_done(launch, "learner"))
             break;
         if (command_interrupted() && !stopping) {
@@ -78,7 +79,8 @@ static enum status watch(struct launch *launch, const struct run_config *config,
     }
     progress_end(&progress, note);
     if (stopping)
-        return fail(STATUS_INTERRUPTED, "stopped at a checkpoint; the same command goes on: candor train --run %s", run);
+        return fail(STATUS_INTERRUPTED, "stopped at a checkpoint; the same command goes on: candor train --run %s",
+                    run);
     return STATUS_OK;
 }
 

@@ -160,8 +160,8 @@ static uint32_t piece_count(const struct questions *questions, uint32_t piece) {
     return left < PIECE_QUESTIONS ? left : PIECE_QUESTIONS;
 }
 
-static enum status offer_piece(struct driver *driver, const struct driver_round *round, const struct questions *questions,
-                               uint32_t piece) {
+static enum status offer_piece(struct driver *driver, const struct driver_round *round,
+                               const struct questions *questions, uint32_t piece) {
     uint32_t indices[PIECE_QUESTIONS];
     uint32_t count = piece_count(questions, piece);
     for (uint32_t i = 0; i < count; i++)
@@ -214,8 +214,8 @@ static enum status add_group(struct outcome_file *file, const struct question *q
         if (answers < OUTCOME_ANSWERS_MAX)
             texts[answers++] = scored->group.samples[i].text.data;
     }
-    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts, texts,
-                       answers);
+    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts,
+                       texts, answers);
 }
 
 static enum status gather(struct driver *driver, const struct driver_round *round, const struct questions *questions,
@@ -246,8 +246,8 @@ enum status driver_ask(struct driver *driver, const struct driver_round *round, 
     struct outcome_file *file = NULL;
     struct progress progress;
     progress_begin(&progress, round->title);
-    enum status status =
-        outcome_file_create(round->kind, round->samples, (uint64_t)driver->options.config->run_seed, round->system, &file);
+    enum status status = outcome_file_create(round->kind, round->samples, (uint64_t)driver->options.config->run_seed,
+                                             round->system, &file);
     if (status == STATUS_OK) {
         file->version = driver->options.version;
         file->weights = driver->weights->digest;

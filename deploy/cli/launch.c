@@ -22,9 +22,9 @@
 
 struct child {
     char name[NAME_BYTES];
-    char *log;                      /* path */
-    char **arguments;               /* [0] is the program's path; NULL-terminated */
-    pid_t pid;                      /* 0: not running */
+    char *log;        /* path */
+    char **arguments; /* [0] is the program's path; NULL-terminated */
+    pid_t pid;        /* 0: not running */
     bool restart, done;
     int restarts;
     int64_t started_ms;
@@ -79,7 +79,7 @@ static uint32_t find_child(const struct launch *launch, const char *name) {
 static void become(const struct child *child, int log_fd, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
-        _exit(1); /* the parent died before the line above */
+        _exit(1);  /* the parent died before the line above */
     setpgid(0, 0); /* Ctrl-C goes to the parent, which ends its children in order */
     sigset_t none;
     sigemptyset(&none);
@@ -166,7 +166,8 @@ static enum status report_death(const struct child *child, int how) {
 
 /* Exit status 64, 65 and 78 mean that starting again cannot help. */
 static bool may_restart(struct child *child, int how) {
-    if (!child->restart || (WIFEXITED(how) && (WEXITSTATUS(how) == 64 || WEXITSTATUS(how) == 65 || WEXITSTATUS(how) == 78)))
+    if (!child->restart ||
+        (WIFEXITED(how) && (WEXITSTATUS(how) == 64 || WEXITSTATUS(how) == 65 || WEXITSTATUS(how) == 78)))
         return false;
     if (clock_boot_ms() - child->started_ms > LIVED_WELL_MS)
         child->restarts = 0;

@@ -1,7 +1,7 @@
 /* Children of one machine: start, watch and end candor-learner, candor-actor and candor-reward beside this program.
  *
- * They find each other through the run's directory (daemon_endpoint). Their logs go to <logs>/<name>.log. A child dies with its
- * parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated. One thread. */
+ * They find each other through the run's directory (daemon_endpoint). Their logs go to <logs>/<name>.log. A child dies
+ * with its parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated. One thread. */
 #ifndef CANDOR_DEPLOY_LAUNCH_H
 #define CANDOR_DEPLOY_LAUNCH_H
 
@@ -24,7 +24,8 @@ void launch_destroy(struct launch **launch, int drain_ms);
 /* Start <directory of this program>/<program> with these arguments (NULL-terminated, without argv[0]). */
 enum status launch_start(struct launch *launch, const char *name, const char *program, const char *const *arguments,
                          bool restart);
-/* Reap and restart; call every 100 ms or so. STATUS_RUN_FAILED with the child's last error line when one is gone for good. */
+/* Reap and restart; call every 100 ms or so. STATUS_RUN_FAILED with the child's last error line when one is gone for
+ * good. */
 enum status launch_watch(struct launch *launch);
 /* True once the child has exited with 0. */
 bool launch_done(const struct launch *launch, const char *name);

@@ -60,7 +60,8 @@ static enum status run_stages(const struct demo *demo, const struct stage stages
         print_stage(stderr, &stages[i]);
         enum status status = run_stage(&stages[i]);
         if (command_interrupted() && status != STATUS_OK)
-            return fail(STATUS_INTERRUPTED, "stopped; this goes on where it was: candor demo --resume --seed %llu --out %s",
+            return fail(STATUS_INTERRUPTED,
+                        "stopped; this goes on where it was: candor demo --resume --seed %llu --out %s",
                         (unsigned long long)demo->seed, demo->out);
         TRY(status);
     }
@@ -99,10 +100,11 @@ enum status command_demo(int argc, char **argv) {
     };
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
-        args_help("candor demo [options]",
-                  "Everything at work in minutes: makes a small world of facts, pretrains a small model on it, maps what it\n"
-                  "knows, trains it with GRPO by the real daemons, evaluates, and writes report.html.",
-                  args, count);
+        args_help(
+            "candor demo [options]",
+            "Everything at work in minutes: makes a small world of facts, pretrains a small model on it, maps what it\n"
+            "knows, trains it with GRPO by the real daemons, evaluates, and writes report.html.",
+            args, count);
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));

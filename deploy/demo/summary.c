@@ -15,13 +15,15 @@ static const char *const classes[] = {"always", "sometimes", "never"};
 
 static void print_table(const struct run_data *run) {
     printf("\n%-22s %-10s %6s   %-26s %s\n", "", "facts seen", "count", "before", "after");
-    printf("%-22s %-10s %6s   %8s%9s%9s  %8s%9s%9s\n", "", "", "", "correct", "Unknown", "wrong", "correct", "Unknown", "wrong");
+    printf("%-22s %-10s %6s   %8s%9s%9s  %8s%9s%9s\n", "", "", "", "correct", "Unknown", "wrong", "correct", "Unknown",
+           "wrong");
     for (int s = 0; s < 2; s++) {
         for (int c = 0; c < 3; c++) {
             const struct outcome_filter filter = {.split = splits[s], .class_label = classes[c]};
             struct shares before = outcome_shares(run->base, &filter), after = outcome_shares(run->final, &filter);
             printf("%-22s %-10s %6u   %8.3f%9.3f%9.3f  %8.3f%9.3f%9.3f\n", c == 0 ? split_names[s] : "", classes[c],
-                   after.questions, before.correct, before.abstain, before.wrong, after.correct, after.abstain, after.wrong);
+                   after.questions, before.correct, before.abstain, before.wrong, after.correct, after.abstain,
+                   after.wrong);
         }
     }
 }
@@ -31,7 +33,8 @@ static void print_example(struct run_data *run, const char *class_label, enum ve
     const struct outcome *best = NULL, *best_before = NULL;
     int best_gain = -1;
     for (uint32_t i = 0; i < run->final->count; i++) {
-        const struct outcome *after = &run->final->outcomes[i], *before = outcome_find(run->base, after->id);
+        const struct outcome *after = &run->final->outcomes[i],
+                             *before = outcome_find(run->base, after->set, after->id);
         if (before == NULL || strcmp(after->class_label, class_label) != 0 || strcmp(after->split, "train") != 0)
             continue;
         int gain = (int)after->counts[towards] - (int)before->counts[towards];
@@ -42,8 +45,8 @@ static void print_example(struct run_data *run, const char *class_label, enum ve
         }
     }
     if (best != NULL)
-        printf("\n  %s  (%s seen)\n    before: %s\n    after:  %s\n", best->question, class_label, best_before->answers[0],
-               best->answers[0]);
+        printf("\n  %s  (%s seen)\n    before: %s\n    after:  %s\n", best->question, class_label,
+               best_before->answers[0], best->answers[0]);
 }
 
 static void put_shares(struct buf *out, const char *key, struct shares shares) {
@@ -56,7 +59,8 @@ static void put_decomposition(struct buf *out, const struct outcome_file *file) 
     buf_printf(out,
                "{\"step\":%u,\"all_correct\":%.4f,\"partial_correct\":%.4f,\"partial_not_attempted\":%.4f,"
                "\"all_not_attempted\":%.4f,\"all_wrong\":%.4f}",
-               file->version, d.all_correct, d.partial_correct, d.partial_not_attempted, d.all_not_attempted, d.all_wrong);
+               file->version, d.all_correct, d.partial_correct, d.partial_not_attempted, d.all_not_attempted,
+               d.all_wrong);
 }
 
 static enum status write_json(const struct demo *demo, const struct run_data *run, const struct krb *krb) {
@@ -90,17 +94,19 @@ static enum status write_json(const struct demo *demo, const struct run_data *ru
 
 static enum status summarise(const struct demo *demo, struct run_data *run) {
     if (run->base == NULL || run->final == NULL || run->knowledge == NULL || run->base_forced == NULL)
-        return fail(STATUS_NOT_FOUND, "%s/eval: base, base-forced, knowledge and final .jsonl must be there", demo->run);
+        return fail(STATUS_NOT_FOUND, "%s/eval: base, base-forced, knowledge and final .jsonl must be there",
+                    demo->run);
     struct krb krb;
-    TRY(krb_compute(run->knowledge, run->base_forced, run->final, &(struct outcome_filter){.split = "held-out"}, demo->seed,
-                    DRAWS, &krb));
+    TRY(krb_compute(run->knowledge, run->base_forced, run->final, &(struct outcome_filter){.split = "held-out"},
+                    demo->seed, DRAWS, &krb));
     print_table(run);
     printf("\nKnowledge-Relative Balance on %u held-out questions: %.3f, 95 %% interval [%.3f, %.3f] (the base is 0)\n",
            krb.questions, krb.krb.value, krb.krb.low, krb.krb.high);
     print_example(run, "always", VERDICT_CORRECT);
     print_example(run, "sometimes", VERDICT_CORRECT);
     print_example(run, "never", VERDICT_ABSTAIN);
-    printf("\nThe report: %s/report.html\n\nA real model, next (a Hugging Face directory of Qwen2.5, and question files):\n"
+    printf("\nThe report: %s/report.html\n\nA real model, next (a Hugging Face directory of Qwen2.5, and question "
+           "files):\n"
            "  candor data mix --out mix SimpleQA.csv PopQA.tsv SelfAware.json TriviaQA.json\n"
            "  candor train --run run --set model.path=Qwen2.5-0.5B-Instruct --set data.train=mix/train.jsonl "
            "--set data.eval=mix/held-out.jsonl\n",

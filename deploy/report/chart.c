@@ -97,7 +97,8 @@ static void put_axes(struct buf *out, const struct frame *frame, const char *x_l
     double step = tick_step(frame->y, 4);
     for (double y = ceil(frame->y.low / step) * step; y <= frame->y.high + step * 1e-6; y += step) {
         double at = place_y(frame, y);
-        buf_printf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at, at);
+        buf_printf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, at,
+                   at);
         buf_printf(out, "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6, at + 3.5);
         put_number(out, y, step);
         buf_puts(out, "</text>");
@@ -216,8 +217,8 @@ void chart_points(struct buf *out, const struct chart *chart) {
                        j + 1 == series->count ? 5 : 3);
             if (j + 1 < series->count)
                 continue;
-            buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", right ? x + 8 : x - 8, y + 4,
-                       right ? "start" : "end");
+            buf_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", right ? x + 8 : x - 8,
+                       y + 4, right ? "start" : "end");
             html_put(out, series->name);
             buf_puts(out, "</text>");
         }

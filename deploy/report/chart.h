@@ -1,5 +1,5 @@
-/* Charts as SVG text for the report: lines, stacked areas, and points in a plane. Colours come from the page's CSS classes
- * (s0 .. s7), so a chart follows the page into dark mode. No scripts, no network. */
+/* Charts as SVG text for the report: lines, stacked areas, and points in a plane. Colours come from the page's CSS
+ * classes (s0 .. s7), so a chart follows the page into dark mode. No scripts, no network. */
 #ifndef CANDOR_REPORT_CHART_H
 #define CANDOR_REPORT_CHART_H
 
@@ -21,9 +21,9 @@ struct chart {
     const char *x_label;
     struct series series[CHART_SERIES_MAX];
     size_t series_count;
-    bool smooth;      /* raw points faint, an exponential mean bold */
-    bool from_zero;   /* the y axis begins at 0 */
-    double y_most;    /* above 0: the axis ends there (shares: 1 or 100) */
+    bool smooth;    /* raw points faint, an exponential mean bold */
+    bool from_zero; /* the y axis begins at 0 */
+    double y_most;  /* above 0: the axis ends there (shares: 1 or 100) */
 };
 
 /* Lines over x. Nothing is written when no series has a finite point. */

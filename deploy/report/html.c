@@ -26,7 +26,8 @@ void html_put(struct buf *out, const char *text) {
 static const char style[] =
     ":root{--back:#fff;--text:#1b1f24;--soft:#667;--line:#e3e6ea;--card:#f7f8fa;"
     "--c0:#2563c9;--c1:#d9691e;--c2:#2a9461;--c3:#9b4fc4;--c4:#c2334d;--c5:#8a7a1f;--c6:#1f8f9b;--c7:#666}\n"
-    "@media(prefers-color-scheme:dark){:root{--back:#14171b;--text:#e4e7eb;--soft:#98a2ad;--line:#2c3138;--card:#1b1f25;"
+    "@media(prefers-color-scheme:dark){:root{--back:#14171b;--text:#e4e7eb;--soft:#98a2ad;--line:#2c3138;--card:#"
+    "1b1f25;"
     "--c0:#6ea3f5;--c1:#f09a5a;--c2:#5cc492;--c3:#c48be6;--c4:#ef7288;--c5:#cbb95c;--c6:#5cc6d0;--c7:#aaa}}\n"
     "body{margin:0;background:var(--back);color:var(--text);font:15px/1.5 system-ui,sans-serif}\n"
     "main{max-width:1000px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}"
@@ -51,7 +52,8 @@ static const char style[] =
     "font-weight:600}\n"
     "td.text,th.text{text-align:left}.good{color:var(--c2);font-weight:600}.bad{color:var(--c4);font-weight:600}"
     ".warn{border-left:4px solid var(--c1);padding:6px 12px;background:var(--card);margin:6px 0}\n"
-    "pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px;overflow-x:auto;font-size:12.5px}\n";
+    "pre{background:var(--card);border:1px solid "
+    "var(--line);border-radius:8px;padding:12px;overflow-x:auto;font-size:12.5px}\n";
 
 void html_begin(struct buf *out, const char *title, const char *lead) {
     buf_puts(out, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"

@@ -80,8 +80,8 @@ enum status report_rollouts(const char *directory, uint32_t step, struct buf *ou
     if (!fs_exists(path)) {
         struct buf steps = {0};
         put_steps(&steps, rollouts);
-        enum status status = fail(STATUS_NOT_FOUND, "%s: no such file; there are:%.600s", path,
-                                  steps.bytes > 0 ? steps.data : " none");
+        enum status status =
+            fail(STATUS_NOT_FOUND, "%s: no such file; there are:%.600s", path, steps.bytes > 0 ? steps.data : " none");
         buf_deinit(&steps);
         return status;
     }

@@ -98,7 +98,8 @@ static enum status read_all(struct run_data *run) {
     if (fs_exists(path))
         TRY(fs_read(path, CONFIG_BYTES_MAX, &run->config));
     if (run->metric_count == 0 && run_data_newest(run) == NULL)
-        return fail(STATUS_FORMAT, "%s: neither metrics.jsonl nor evaluations: not a run's directory, or nothing was done yet",
+        return fail(STATUS_FORMAT,
+                    "%s: neither metrics.jsonl nor evaluations: not a run's directory, or nothing was done yet",
                     run->directory);
     return STATUS_OK;
 }

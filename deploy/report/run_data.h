@@ -1,5 +1,5 @@
-/* What a run's directory holds, in memory for the report: metrics.jsonl as columns, the evaluations, the configuration. A part
- * that is missing is empty; a damaged line is counted and passed over. */
+/* What a run's directory holds, in memory for the report: metrics.jsonl as columns, the evaluations, the configuration.
+ * A part that is missing is empty; a damaged line is counted and passed over. */
 #ifndef CANDOR_REPORT_RUN_DATA_H
 #define CANDOR_REPORT_RUN_DATA_H
 
@@ -10,13 +10,13 @@
 #include "common/eval/outcome.h"
 
 struct run_data {
-    char *directory, *name;       /* name: last part of the path */
-    json_t **metrics;             /* [metric_count] one object a step */
+    char *directory, *name; /* name: last part of the path */
+    json_t **metrics;       /* [metric_count] one object a step */
     size_t metric_count, metric_capacity, damaged;
-    struct outcome_file **evals;  /* [eval_count] eval/step-N.jsonl, by version */
+    struct outcome_file **evals; /* [eval_count] eval/step-N.jsonl, by version */
     size_t eval_count;
     struct outcome_file *base, *base_forced, *knowledge, *final; /* NULL when absent */
-    struct buf config;            /* config.ini as text */
+    struct buf config;                                           /* config.ini as text */
 };
 
 /* STATUS_NOT_FOUND when the directory is absent; STATUS_FORMAT when there is nothing to report in it. */

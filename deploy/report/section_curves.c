@@ -18,9 +18,11 @@ static const struct {
     bool from_zero;
 } curves[] = {
     {"Reward", "mean over the step's answers", {"reward"}, {"reward"}, false},
-    {"What the answers were", "share of the step's answers",
+    {"What the answers were",
+     "share of the step's answers",
      {"verdicts.correct", "verdicts.process-correct", "verdicts.abstain", "verdicts.wrong", "verdicts.malformed"},
-     {"correct", "process-correct", "Unknown", "wrong", "malformed"}, true},
+     {"correct", "process-correct", "Unknown", "wrong", "malformed"},
+     true},
     {"Spread of the reward", "mean standard deviation within groups", {"reward_std"}, {"std"}, true},
     {"Groups that teach nothing", "share with equal rewards", {"zero_variance"}, {"zero variance"}, true},
     {"Entropy", "nats a token", {"entropy"}, {"entropy"}, true},
@@ -34,7 +36,10 @@ static const struct {
 };
 
 static void put_curve(struct buf *out, struct run_data *const *runs, size_t count, size_t which) {
-    struct chart chart = {.title = curves[which].title, .note = curves[which].note, .x_label = "step", .smooth = true,
+    struct chart chart = {.title = curves[which].title,
+                          .note = curves[which].note,
+                          .x_label = "step",
+                          .smooth = true,
                           .from_zero = curves[which].from_zero};
     double *columns[REPORT_RUNS_MAX * 2] = {NULL};
     size_t used = 0;
@@ -99,15 +104,20 @@ static void put_decomposition(struct buf *out, const struct run_data *run, const
             values[j * count + i] = shares[j];
         x[i] = run->evals[i]->version;
     }
-    struct chart chart = {.title = "Decomposition", .note = note, .x_label = "update", .series_count = SHARES,
-                          .from_zero = true, .y_most = 100};
+    struct chart chart = {.title = "Decomposition",
+                          .note = note,
+                          .x_label = "update",
+                          .series_count = SHARES,
+                          .from_zero = true,
+                          .y_most = 100};
     for (size_t j = 0; j < SHARES; j++)
         chart.series[j] = (struct series){share_names[j], x, values + j * count, count};
     chart_stacked(out, &chart);
     free(values);
 }
 
-static void put_shares(struct buf *out, const struct run_data *run, const struct outcome_filter *filter, const char *note) {
+static void put_shares(struct buf *out, const struct run_data *run, const struct outcome_filter *filter,
+                       const char *note) {
     size_t count = run->eval_count;
     double *values = calloc(4 * (count + 1), sizeof *values);
     if (values == NULL || count < 2) {
@@ -121,8 +131,12 @@ static void put_shares(struct buf *out, const struct run_data *run, const struct
         values[2 * count + i] = shares.abstain;
         values[3 * count + i] = shares.wrong;
     }
-    struct chart chart = {.title = "Correct, Unknown, wrong", .note = note, .x_label = "update", .series_count = 3,
-                          .from_zero = true, .y_most = 1,
+    struct chart chart = {.title = "Correct, Unknown, wrong",
+                          .note = note,
+                          .x_label = "update",
+                          .series_count = 3,
+                          .from_zero = true,
+                          .y_most = 1,
                           .series = {{"correct", values, values + count, count},
                                      {"Unknown", values, values + 2 * count, count},
                                      {"wrong", values, values + 3 * count, count}}};
@@ -132,13 +146,16 @@ static void put_shares(struct buf *out, const struct run_data *run, const struct
 
 /* Correctness kept against caution gained, a path a run. */
 static void put_frontier(struct buf *out, struct run_data *const *runs, size_t count) {
-    struct chart chart = {.title = "Frontier", .note = "right: correctness kept (C); up: caution gained (S)",
-                          .x_label = "C", .smooth = false};
+    struct chart chart = {.title = "Frontier",
+                          .note = "right: correctness kept (C); up: caution gained (S)",
+                          .x_label = "C",
+                          .smooth = false};
     double *memory[REPORT_RUNS_MAX] = {NULL};
     for (size_t r = 0; r < count; r++) {
         struct run_data *run = runs[r];
         size_t points = 0, most = run->eval_count + 2;
-        if (run->knowledge == NULL || run->base_forced == NULL || (memory[r] = calloc(2 * most, sizeof(double))) == NULL)
+        if (run->knowledge == NULL || run->base_forced == NULL ||
+            (memory[r] = calloc(2 * most, sizeof(double))) == NULL)
             continue;
         for (size_t i = 0; i <= run->eval_count; i++) {
             const struct outcome_file *file = i < run->eval_count ? run->evals[i] : run->final;

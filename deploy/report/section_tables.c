@@ -9,7 +9,8 @@
 #define CLASSES_MAX 16
 #define WARNINGS_SHOWN 8
 
-static void put_row(struct buf *out, const struct run_data *run, const struct outcome_filter *filter, const char *label) {
+static void put_row(struct buf *out, const struct run_data *run, const struct outcome_filter *filter,
+                    const char *label) {
     const struct outcome_file *newest = run_data_newest(run);
     struct shares after = outcome_shares(newest, filter);
     if (after.questions == 0)
@@ -26,7 +27,8 @@ static void put_row(struct buf *out, const struct run_data *run, const struct ou
 }
 
 /* Different values of a field, in the order of appearance. */
-static size_t distinct(const struct outcome_file *file, bool classes, const char *split, const char *values[CLASSES_MAX]) {
+static size_t distinct(const struct outcome_file *file, bool classes, const char *split,
+                       const char *values[CLASSES_MAX]) {
     size_t count = 0;
     for (uint32_t i = 0; i < file->count; i++) {
         const struct outcome *outcome = &file->outcomes[i];
@@ -42,19 +44,20 @@ static size_t distinct(const struct outcome_file *file, bool classes, const char
     return count;
 }
 
-static void put_balance(struct buf *out, const struct run_data *run, const struct outcome_filter *filter, const char *label,
-                        uint32_t draws) {
+static void put_balance(struct buf *out, const struct run_data *run, const struct outcome_filter *filter,
+                        const char *label, uint32_t draws) {
     struct krb krb;
     if (run->knowledge == NULL || run->base_forced == NULL ||
         krb_compute(run->knowledge, run->base_forced, run_data_newest(run), filter, 1, draws, &krb) != STATUS_OK)
         return;
     buf_puts(out, "<tr><td>");
     html_put(out, label);
-    buf_printf(out,
-               "</td><td>%u</td><td>%.3f <span class=\"note\">[%.3f, %.3f]</span></td><td>%.3f <span class=\"note\">[%.3f, "
-               "%.3f]</span></td><td class=\"%s\">%.3f <span class=\"note\">[%.3f, %.3f]</span></td><td>%.3f</td></tr>\n",
-               krb.questions, krb.c.value, krb.c.low, krb.c.high, krb.s.value, krb.s.low, krb.s.high,
-               krb.krb.low > 0 ? "good" : "bad", krb.krb.value, krb.krb.low, krb.krb.high, krb.best_abstention);
+    buf_printf(
+        out,
+        "</td><td>%u</td><td>%.3f <span class=\"note\">[%.3f, %.3f]</span></td><td>%.3f <span class=\"note\">[%.3f, "
+        "%.3f]</span></td><td class=\"%s\">%.3f <span class=\"note\">[%.3f, %.3f]</span></td><td>%.3f</td></tr>\n",
+        krb.questions, krb.c.value, krb.c.low, krb.c.high, krb.s.value, krb.s.low, krb.s.high,
+        krb.krb.low > 0 ? "good" : "bad", krb.krb.value, krb.krb.low, krb.krb.high, krb.best_abstention);
 }
 
 void section_summary(struct buf *out, const struct run_data *run, uint32_t draws) {
@@ -62,7 +65,8 @@ void section_summary(struct buf *out, const struct run_data *run, uint32_t draws
     if (newest == NULL)
         return;
     html_section(out, "Before and after", "Shares of answers: correct, Unknown, wrong.");
-    buf_printf(out, "<table><tr><th>questions</th><th>count</th>%s<th>correct</th><th>Unknown</th><th>wrong</th></tr>\n",
+    buf_printf(out,
+               "<table><tr><th>questions</th><th>count</th>%s<th>correct</th><th>Unknown</th><th>wrong</th></tr>\n",
                run->base != NULL ? "<th>base correct</th><th>base Unknown</th><th>base wrong</th>" : "");
     const char *splits[CLASSES_MAX], *classes[CLASSES_MAX];
     size_t split_count = distinct(newest, false, NULL, splits);
@@ -78,10 +82,12 @@ void section_summary(struct buf *out, const struct run_data *run, uint32_t draws
     buf_puts(out, "</table>\n");
     if (run->knowledge == NULL || run->base_forced == NULL)
         return;
-    buf_puts(out, "<p class=\"lead\">Knowledge-Relative Balance: C correctness kept, S caution gained, KRB = C + S - 1; the base "
-                  "is 0, and so is any abstention that does not look at knowledge. J* is the best that abstaining alone can "
-                  "reach. Brackets: 95 % interval.</p>\n<table><tr><th>questions</th><th>count</th><th>C</th><th>S</th>"
-                  "<th>KRB</th><th>J*</th></tr>\n");
+    buf_puts(
+        out,
+        "<p class=\"lead\">Knowledge-Relative Balance: C correctness kept, S caution gained, KRB = C + S - 1; the base "
+        "is 0, and so is any abstention that does not look at knowledge. J* is the best that abstaining alone can "
+        "reach. Brackets: 95 % interval.</p>\n<table><tr><th>questions</th><th>count</th><th>C</th><th>S</th>"
+        "<th>KRB</th><th>J*</th></tr>\n");
     for (size_t i = 0; i < split_count; i++)
         put_balance(out, run, &(struct outcome_filter){.split = splits[i]}, *splits[i] ? splits[i] : "all", draws);
     buf_puts(out, "</table>\n");
@@ -124,7 +130,8 @@ void section_examples(struct buf *out, const struct run_data *run) {
     struct outcome_file *newest = run_data_newest(run);
     if (newest == NULL || run->base == NULL)
         return;
-    html_section(out, "Answers before and after", "The questions that moved most, towards correct and towards Unknown.");
+    html_section(out, "Answers before and after",
+                 "The questions that moved most, towards correct and towards Unknown.");
     buf_puts(out, "<table><tr><th>question</th><th class=\"text\">before</th><th class=\"text\">after</th></tr>\n");
     const char *splits[CLASSES_MAX];
     size_t split_count = distinct(newest, false, NULL, splits);
@@ -133,7 +140,8 @@ void section_examples(struct buf *out, const struct run_data *run) {
         for (size_t d = 0; d < 2; d++) {
             const struct outcome *best = NULL, *best_before = NULL;
             for (uint32_t i = 0; i < newest->count; i++) {
-                const struct outcome *after = &newest->outcomes[i], *before = outcome_find(run->base, after->id);
+                const struct outcome *after = &newest->outcomes[i],
+                                     *before = outcome_find(run->base, after->set, after->id);
                 if (before == NULL || strcmp(after->split, splits[s]) != 0)
                     continue;
                 if (best == NULL || moved(before, after, directions[d]) > moved(best_before, best, directions[d])) {

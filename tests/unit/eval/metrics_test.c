@@ -8,7 +8,8 @@
 
 static void add(struct outcome_file *file, const char *id, const char *set, uint32_t correct, uint32_t abstain,
                 uint32_t wrong) {
-    uint32_t counts[VERDICT_COUNT] = {[VERDICT_CORRECT] = correct, [VERDICT_ABSTAIN] = abstain, [VERDICT_WRONG] = wrong};
+    uint32_t counts[VERDICT_COUNT] = {
+        [VERDICT_CORRECT] = correct, [VERDICT_ABSTAIN] = abstain, [VERDICT_WRONG] = wrong};
     assert_int_equal(outcome_add(file, id, set, "", "", "Who ?", counts, NULL, 0), STATUS_OK);
 }
 
@@ -74,17 +75,19 @@ static void an_outcome_file_reads_back_byte_for_byte(void **state) {
     assert_int_equal(outcome_file_read(path, &back), STATUS_OK);
     assert_int_equal(back->version, 7);
     assert_true(digest_equal(back->weights, file->weights));
-    const struct outcome *outcome = outcome_find(back, "x");
+    const struct outcome *outcome = outcome_find(back, "popqa", "x");
     assert_non_null(outcome);
     assert_string_equal(outcome->answers[0], answers[0]);
     assert_string_equal(outcome->answers[1], answers[1]);
-    assert_null(outcome_find(back, "y"));
+    assert_null(outcome_find(back, "popqa", "y"));
+    assert_null(outcome_find(back, "nq", "x"));
     outcome_file_destroy(&back);
     outcome_file_destroy(&file);
 
     FILE *broken = fopen(path, "w");
     fputs("{\"candor\":\"outcomes\",\"kind\":\"eval\",\"version\":1,\"weights\":\"00000000000000000000000000000000\","
-          "\"samples\":3,\"seed\":1,\"prompt\":\"\"}\n{\"id\":\"a\",\"set\":\"\",\"class\":\"\",\"split\":\"\",\"question\":"
+          "\"samples\":3,\"seed\":1,\"prompt\":\"\"}\n{\"id\":\"a\",\"set\":\"\",\"class\":\"\",\"split\":\"\","
+          "\"question\":"
           "\"\",\"n\":3,\"correct\":3,\"process\":1,\"abstain\":0,\"wrong\":0,\"malformed\":0}\n",
           broken);
     fclose(broken);
@@ -127,7 +130,7 @@ static void add_policy(struct outcome_file *file, const char *id, uint32_t quest
 static struct population *populate(void) {
     static struct population all;
     all = (struct population){create("knowledge", 16), create("base", N), create("eval", N), create("eval", N),
-                              create("eval", N), create("eval", N), create("eval", N)};
+                              create("eval", N),       create("eval", N), create("eval", N)};
     for (uint32_t i = 0; i < QUESTIONS; i++) {
         char id[16];
         snprintf(id, sizeof id, "q%u", i);
@@ -152,7 +155,8 @@ static struct krb balance(struct population *all, const struct outcome_file *pol
     return krb;
 }
 
-/* Tolerance .04: three standard deviations of the balance at 3,000 questions (half-width at 500 is .04, so .016 here). */
+/* Tolerance .04: three standard deviations of the balance at 3,000 questions (half-width at 500 is .04, so .016 here).
+ */
 static void abstention_blind_to_knowledge_scores_zero(void **state) {
     struct population *all = *state;
     near(balance(all, all->same).krb.value, 0, .04);
@@ -183,7 +187,8 @@ static void the_interval_is_a_pure_function_of_the_seed(void **state) {
 static void a_paired_difference_sees_what_two_intervals_do_not(void **state) {
     struct population *all = *state;
     struct interval difference;
-    assert_int_equal(krb_compare(all->knowledge, all->base, all->same, all->selective, NULL, 1, 200, &difference), STATUS_OK);
+    assert_int_equal(krb_compare(all->knowledge, all->base, all->same, all->selective, NULL, 1, 200, &difference),
+                     STATUS_OK);
     near(difference.value, balance(all, all->selective).krb.value - balance(all, all->same).krb.value, 1e-9);
     assert_true(difference.low > .5);
     assert_int_equal(krb_compare(all->knowledge, all->base, all->same, all->same, NULL, 1, 50, &difference), STATUS_OK);

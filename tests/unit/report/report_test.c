@@ -36,11 +36,13 @@ static void page(struct buf *out) {
 }
 
 #define HEADER(kind, version)                                                                                          \
-    "{\"candor\":\"outcomes\",\"kind\":\"" kind "\",\"version\":" version                                               \
+    "{\"candor\":\"outcomes\",\"kind\":\"" kind "\",\"version\":" version                                              \
     ",\"weights\":\"00000000000000000000000000000001\",\"samples\":4,\"seed\":1,\"prompt\":\"Answer\"}\n"
 #define ROW(id, c, u, w, answer)                                                                                       \
-    "{\"id\":\"" id "\",\"set\":\"s\",\"class\":\"never\",\"split\":\"train\",\"question\":\"Is 1 < 2 & 3 ?\",\"n\":4,"        \
-    "\"correct\":" c ",\"process\":0,\"abstain\":" u ",\"wrong\":" w ",\"malformed\":0,\"answers\":[\"" answer "\"]}\n"
+    "{\"id\":\"" id                                                                                                    \
+    "\",\"set\":\"s\",\"class\":\"never\",\"split\":\"train\",\"question\":\"Is 1 < 2 & 3 ?\",\"n\":4,"                \
+    "\"correct\":" c ",\"process\":0,\"abstain\":" u ",\"wrong\":" w ",\"malformed\":0,\"answers\":[\"" answer         \
+    "\"]}\n"
 
 static void an_empty_directory_is_refused_with_its_name(void **state) {
     (void)state;
@@ -83,8 +85,9 @@ static void a_step_that_is_not_there_names_those_that_are(void **state) {
     char rollouts[PATH_BYTES];
     ASSERT_OK(fs_join(rollouts, directory, "rollouts"));
     ASSERT_OK(fs_make_directories(rollouts));
-    write_file("rollouts/step-000003.jsonl", "{\"slot\":0,\"id\":\"a\",\"question\":\"Who ?\",\"samples\":[{\"verdict\":"
-                                             "\"correct\",\"reward\":1,\"advantage\":0.5,\"text\":\"boxed[X]\"}]}\n");
+    write_file("rollouts/step-000003.jsonl",
+               "{\"slot\":0,\"id\":\"a\",\"question\":\"Who ?\",\"samples\":[{\"verdict\":"
+               "\"correct\",\"reward\":1,\"advantage\":0.5,\"text\":\"boxed[X]\"}]}\n");
     struct buf out = {0};
     ASSERT_OK(report_rollouts(directory, 3, &out));
     assert_non_null(strstr(out.data, "advantage +0.500  boxed[X]"));
