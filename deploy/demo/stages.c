@@ -1,3 +1,4 @@
+#include <hiredis/hiredis.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,7 @@ enum status demo_stages(const struct demo *demo, struct stage out_stages[STAGES]
 
 /* Recipe: factuality.md section 6.3, with the numbers tuned for this world; 0.9 M parameters. */
 static const char config_text[] = "; Made by candor demo: every command of the demo reads this file.\n"
-                                  "[run]\nname = demo\nseed = %" PRIu64 "\nsteps = 160\nlag = 0\n"
+                                  "[run]\nname = demo\nseed = %" PRIu64 "\nsteps = 100\nlag = 0\n"
                                   "[model]\npath = %s\n"
                                   "[data]\ntrain = %s/train.jsonl\neval = %s/train.jsonl:%s/held-out.jsonl\n"
                                   "[prompt]\nsystem = Answer\nforced = Guess\nmax_tokens = 16\n"
@@ -48,11 +49,22 @@ static const char config_text[] = "; Made by candor demo: every command of the d
                                   "[sft]\ndata = %s/sft.jsonl\nsteps = 600\nbatch = 128\nlr = 2e-3\nwarmup = 50\n"
                                   "[eval]\nevery = 20\nsamples = 20\n"
                                   "[checkpoint]\nevery = 40\n"
-                                  "[actor]\nin_flight = 640\nkv_tokens = 65536\n";
+                                  "[actor]\nin_flight = 640\nkv_tokens = 65536\n"
+                                  "[telemetry]\nredis = %s\n";
+
+/* Where a Redis server listens by default, when one does: then the run can be watched there too. */
+static const char *find_redis(void) {
+    redisContext *redis = redisConnectWithTimeout("127.0.0.1", 6379, (struct timeval){.tv_usec = 100000});
+    bool there = redis != NULL && redis->err == 0;
+    if (redis != NULL)
+        redisFree(redis);
+    return there ? "127.0.0.1:6379" : "";
+}
 
 enum status demo_write_config(const struct demo *demo) {
     struct buf text = {0};
-    buf_printf(&text, config_text, demo->seed, demo->base, demo->world, demo->world, demo->world, demo->world);
+    buf_printf(&text, config_text, demo->seed, demo->base, demo->world, demo->world, demo->world, demo->world,
+               find_redis());
     enum status status = buf_ok(&text) ? fs_write_atomic(demo->config, text.data, text.bytes)
                                        : fail(STATUS_NO_MEMORY, "%s: out of memory", demo->config);
     buf_deinit(&text);
