@@ -103,7 +103,7 @@ static enum status welcome(struct client *client, const struct message_welcome *
         return fail(STATUS_CONFIG,
                     "net.learner: it speaks protocol %u, this actor %u: install the same release on both",
                     welcome->protocol, PROTOCOL_VERSION);
-    if (welcome->incarnation != client->hub)
+    if (welcome->incarnation != client->hub || welcome->run_id != client->run_id)
         leases_void(client); /* another hub's leases mean nothing to it; finished groups may still be wanted */
     if (welcome->run_id != client->run_id)
         outbox_clear(client->outbox);

@@ -44,9 +44,9 @@ struct client_run {
 /* Called from within the client's functions. Nothing here waits. */
 struct client_actions {
     void *context;
-    void (*control)(void *context, const struct message *message); /* may be lost */
-    void (*weights_open)(void *context, const char *endpoint);     /* closes the one before */
-    void (*fetch)(void *context, const struct message_fetch *fetch);
+    void (*control)(void *context, const struct message *message);   /* may be lost */
+    void (*weights_open)(void *context, const char *endpoint);       /* closes the one before */
+    bool (*fetch)(void *context, const struct message_fetch *fetch); /* false: not sent */
     /* Reward workers, by slot [0, WORKERS_MAX). */
     void (*worker_open)(void *context, uint32_t slot, const char *endpoint, const char *key);
     void (*worker_close)(void *context, uint32_t slot);

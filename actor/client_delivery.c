@@ -85,7 +85,8 @@ void client_generated(struct client *client, const struct generated_group *group
         held->room = 0;
         status = outbox_put(client->outbox, &held->lease.key, group->id, 0, &frame, now_ms);
         if (status != STATUS_OK)
-            status = fail(status, "the group is heavier than its lease");
+            status = fail(status, status == STATUS_EXISTS ? "a group of this lease waits already"
+                                                          : "the group is heavier than its lease");
     }
     buf_deinit(&frame);
     if (status != STATUS_OK) {

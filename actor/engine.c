@@ -301,9 +301,10 @@ static enum status wait_for_device(struct engine *engine) {
     void *item;
     TRY(queue_pop(engine->events, &item, -1));
     struct engine_event *event = item;
-    enum status status = event->type == ENGINE_FAILED
-                             ? fail(event->status, "actor.device = %s: %s", engine->settings.device, event->reason)
-                             : STATUS_OK;
+    enum status status = STATUS_OK;
+    if (event->type == ENGINE_FAILED) /* a device that this host or build lacks is a setting to be mended */
+        status = fail(event->status == STATUS_UNSUPPORTED ? STATUS_CONFIG : event->status, "actor.device = %s: %s",
+                      engine->settings.device, event->reason);
     free(event);
     return status;
 }

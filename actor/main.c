@@ -66,10 +66,10 @@ static void send_control(void *context, const struct message *message) {
     send_message(self->control, message);
 }
 
-static void send_fetch(void *context, const struct message_fetch *fetch) {
+static bool send_fetch(void *context, const struct message_fetch *fetch) {
     struct actor *self = context;
     struct message message = {.type = MESSAGE_FETCH, .fetch = *fetch};
-    send_message(self->weights, &message);
+    return send_message(self->weights, &message);
 }
 
 static void open_weights(void *context, const char *endpoint) {

@@ -11,28 +11,25 @@ static uint32_t chunk_size(const struct fetch *fetch, uint32_t index) {
 }
 
 /* Ask for chunks [first, first + count). */
-static void ask(struct fetch *fetch, uint32_t first, uint32_t count, fetch_send send, void *context) {
+static bool ask(struct fetch *fetch, uint32_t first, uint32_t count, fetch_send send, void *context) {
     struct message_fetch message = {.kind = fetch->target.kind,
                                     .object = fetch->target.object,
                                     .base = fetch->target.base,
                                     .first = first,
                                     .count = count};
-    fetch->in_flight += count;
-    send(context, &message);
+    return send(context, &message);
 }
 
 /* Fill the window from where asking stopped, leaving out what is here (after a loss chunks arrive out of order). */
 static void ask_more(struct fetch *fetch, fetch_send send, void *context) {
     while (fetch->in_flight < FETCH_WINDOW && fetch->asked < fetch->chunks) {
-        uint32_t first = fetch->asked, count = 0;
-        while (fetch->asked < fetch->chunks && !fetch->here[fetch->asked] && fetch->in_flight + count < FETCH_WINDOW) {
-            count++;
-            fetch->asked++;
-        }
-        if (count)
-            ask(fetch, first, count, send, context);
-        else
-            fetch->asked++;
+        uint32_t first = fetch->asked, end = first;
+        while (end < fetch->chunks && !fetch->here[end] && fetch->in_flight + (end - first) < FETCH_WINDOW)
+            end++;
+        if (end > first && !ask(fetch, first, end - first, send, context))
+            return;
+        fetch->in_flight += end - first;
+        fetch->asked = end > first ? end : first + 1;
     }
 }
 
@@ -87,7 +84,11 @@ bool fetch_chunk(struct fetch *fetch, const struct message_chunk *chunk, int64_t
 }
 
 void fetch_tick(struct fetch *fetch, int64_t now_ms, fetch_send send, void *context) {
-    if (!fetch->data || fetch_done(fetch) || now_ms - fetch->last_ms < fetch->again_ms)
+    if (!fetch->data || fetch_done(fetch))
+        return;
+    if (fetch->in_flight == 0)
+        ask_more(fetch, send, context); /* what could not be sent before */
+    if (now_ms - fetch->last_ms < fetch->again_ms)
         return;
     fetch->last_ms = now_ms;
     fetch->again_ms = 2 * fetch->again_ms < FETCH_AGAIN_MS_MAX ? 2 * fetch->again_ms : FETCH_AGAIN_MS_MAX;

@@ -34,7 +34,8 @@ struct fetch {
     uint64_t corrupt; /* chunks whose hash was wrong */
 };
 
-typedef void (*fetch_send)(void *context, const struct message_fetch *message);
+/* false: it could not be sent (no connection yet); it is tried again at the next tick. */
+typedef bool (*fetch_send)(void *context, const struct message_fetch *message);
 
 /* Allocates the buffer and asks for the first chunks. */
 enum status fetch_begin(struct fetch *fetch, const struct fetch_target *target, int64_t now_ms, fetch_send send,

@@ -161,10 +161,11 @@ static void on_weights_open(void *context, const char *endpoint) {
     (void)endpoint;
 }
 
-static void on_fetch(void *context, const struct message_fetch *fetch) {
+static bool on_fetch(void *context, const struct message_fetch *fetch) {
     struct actor *actor = context;
     if (dice(20) && actor->fetch_count < 1024) /* one in twenty is lost */
         actor->fetches[actor->fetch_count++] = *fetch;
+    return true;
 }
 
 static void on_worker(void *context, uint32_t slot, const char *endpoint, const char *key) {

@@ -6,6 +6,7 @@
 #include "common/base/arena.h"
 #include "common/base/fs.h"
 #include "common/base/log.h"
+#include "common/base/rng.h"
 #include "common/weights/store.h"
 #include "proto/proto.h"
 
@@ -60,10 +61,11 @@ static void on_weights_open(void *context, const char *endpoint) {
 static struct message_fetch fetches[OUT_MAX];
 static uint32_t fetch_count;
 
-static void on_fetch(void *context, const struct message_fetch *fetch) {
+static bool on_fetch(void *context, const struct message_fetch *fetch) {
     (void)context;
     assert_true(fetch_count < OUT_MAX);
     fetches[fetch_count++] = *fetch;
+    return true;
 }
 
 static bool on_reply(void *context, const struct message *message) {
@@ -716,6 +718,89 @@ static void the_state_says_what_is_awaited(void **state) {
     close_fake();
 }
 
+/* ---- anything in any order ---- */
+
+static uint32_t dice(uint64_t seed, uint32_t *position, uint32_t bound) {
+    struct rng_key key = {.seed = seed, .stream = RNG_TEST};
+    return rng_below(&key, (*position)++, bound);
+}
+
+static void one_event(uint64_t seed, uint32_t *position) {
+    uint64_t number = 1 + dice(seed, position, 30);
+    uint32_t slot = dice(seed, position, 4);
+    switch (dice(seed, position, 16)) {
+    case 0:
+        welcome_as(HUB + dice(seed, position, 2), RUN + (dice(seed, position, 20) == 0));
+        break;
+    case 1:
+        publish((int)dice(seed, position, 3), dice(seed, position, 2));
+        break;
+    case 2:
+        workers(dice(seed, position, 4), (uint64_t[]){50 + dice(seed, position, 2), 60, 70 + dice(seed, position, 2)});
+        break;
+    case 3:
+        credit(slot, 50 + 10 * slot, dice(seed, position, 1u << 16));
+        break;
+    case 4:
+        answer(slot, number, (enum delivery_outcome)dice(seed, position, 3));
+        break;
+    case 5: {
+        struct message message = {.type = MESSAGE_REVOKE, .revoke = {&number, 1}};
+        ASSERT_OK(control(&message));
+        break;
+    }
+    case 6: {
+        struct message message = {.type = MESSAGE_REFUSE, .refuse = {text_of("again"), 1}};
+        client_worker(fake.client, slot, &message, fake.now_ms);
+        if (dice(seed, position, 4) == 0)
+            ASSERT_OK(control(&message));
+        break;
+    }
+    case 7:
+        serve();
+        break;
+    case 8:
+        if (!digest_is_zero(fake.load))
+            swapped();
+        break;
+    case 9:
+        client_refused(fake.client, number, "cannot", fake.now_ms);
+        break;
+    case 10: {
+        struct message message = {.type = MESSAGE_GONE};
+        message.gone = (struct message_gone){FETCH_SNAPSHOT, manifests[dice(seed, position, 3)].weights, text_of("")};
+        ASSERT_OK(client_weights(fake.client, &message, fake.now_ms));
+        break;
+    }
+    case 11:
+    case 12:
+        finish(number, -1);
+        break;
+    case 13:
+        tick(dice(seed, position, 3000));
+        break;
+    default:
+        lease(number, (int)dice(seed, position, 3), dice(seed, position, 4));
+    }
+    client_check(fake.client);
+}
+
+static void anything_in_any_order_keeps_the_invariants(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        uint32_t position = 0;
+        if (seed % 2)
+            open_ready();
+        else
+            open_fake(20000);
+        for (uint32_t i = 0; i < 400; i++) {
+            fake.control_count = fake.worker_count = fake.generated_count = fake.cancelled_count = 0;
+            one_event(seed, &position);
+        }
+        close_fake();
+    }
+}
+
 int main(void) {
     log_init("client_test", NULL, LOG_ERROR);
     if (!mkdtemp(root))
@@ -753,6 +838,7 @@ int main(void) {
         cmocka_unit_test(a_drain_gives_back_and_waits_for_answers),
         cmocka_unit_test(a_hub_that_says_bye_is_waited_for),
         cmocka_unit_test(the_state_says_what_is_awaited),
+        cmocka_unit_test(anything_in_any_order_keeps_the_invariants),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     arena_deinit(&fake.arena);

@@ -17,9 +17,10 @@ struct line {
     enum status status;
 };
 
-static void take_fetch(void *context, const struct message_fetch *fetch) {
+static bool take_fetch(void *context, const struct message_fetch *fetch) {
     struct line *line = context;
     line->fetches[line->count++] = *fetch;
+    return true;
 }
 
 static bool take_reply(void *context, const struct message *message) {

@@ -27,12 +27,16 @@ struct line {
     uint32_t chunk_count, gone;
     uint64_t seed;
     uint32_t dice, loss, damage, window_most;
+    bool deaf;
 };
 
-static void take_fetch(void *context, const struct message_fetch *fetch) {
+static bool take_fetch(void *context, const struct message_fetch *fetch) {
     struct line *line = context;
+    if (line->deaf)
+        return false;
     assert_true(line->fetch_count < 4096);
     line->fetches[line->fetch_count++] = *fetch;
+    return true;
 }
 
 static bool take_reply(void *context, const struct message *message) {
@@ -308,6 +312,21 @@ static void old_versions_make_room_for_new_ones(void **state) {
     close_line(&line);
 }
 
+static void a_socket_without_a_connection_is_tried_at_each_tick(void **state) {
+    (void)state;
+    struct line line;
+    open_line(&line, 12);
+    line.deaf = true;
+    want(&line, 0, 0);
+    sync_tick(line.sync, 10);
+    line.deaf = false;
+    sync_tick(line.sync, 20);
+    assert_int_equal(line.fetch_count, 1);
+    run_line(&line, 20);
+    assert_takes(&line, 0);
+    close_line(&line);
+}
+
 static void silence_is_asked_into_with_back_off(void **state) {
     (void)state;
     struct line line;
@@ -344,6 +363,7 @@ int main(void) {
         cmocka_unit_test(hostile_chunks_are_dropped),
         cmocka_unit_test(manifests_of_another_model_are_refused),
         cmocka_unit_test(old_versions_make_room_for_new_ones),
+        cmocka_unit_test(a_socket_without_a_connection_is_tried_at_each_tick),
         cmocka_unit_test(silence_is_asked_into_with_back_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
