@@ -28,6 +28,14 @@ stop() {
     for name in "$@"; do wait "${pid[$name]}" || die "$name ended with $? on SIGTERM"; done
 }
 
+destroy() { # destroy NAMES...: SIGKILL
+    local name
+    for name in "$@"; do
+        kill -KILL "${pid[$name]}"
+        wait "${pid[$name]}" 2>/dev/null
+    done
+}
+
 finish() { # finish NAME: it ends by itself, with 0
     wait "${pid[$1]}" || die "$1 ended with $?"
 }
@@ -84,7 +92,7 @@ same() {
 
 echo "-- a small world and a model that half knows it"
 "$BIN_DIR/candor" data world --seed 3 --always 20 --sometimes 20 --never 20 --out world >/dev/null || die "no world"
-"$BIN_DIR/candor" sft --init world --out base --set sft.data=world/sft.jsonl --set sft.steps=60 --set sft.batch=64 \
+"$BIN_DIR/candor" sft --init world --out base --set sft.data=world/sft.jsonl --set sft.steps=50 --set sft.batch=32 \
     --set sft.lr=3e-3 --set sft.warmup=10 >/dev/null || die "no model"
 cat >run.ini <<END
 [run]
@@ -146,10 +154,9 @@ echo "-- the learner is killed, an actor is killed, a reward worker is replaced"
 workers killed 2 1
 start learner "$learner" --config run.ini --run killed
 wait_for_steps killed 1
-kill -KILL "${pid[actor1]}"
+destroy actor1
 wait_for_steps killed 3
-kill -KILL "${pid[learner]}" "${pid[reward1]}"
-wait "${pid[learner]}" 2>/dev/null
+destroy learner reward1
 start reward2 "$reward" --run killed
 start learner "$learner" --config run.ini --run killed
 finish learner
