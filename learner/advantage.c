@@ -44,8 +44,8 @@ void advantage_compute(enum advantage_scale scale, double eps, const float *rewa
     for (uint32_t g = 0; g < group_count; g++)
         total += counts[g];
     struct moments batch = moments_of(rewards, total);
-    struct advantage_stats stats = {.scored = batch.count, .unscorable = total - batch.count,
-                                    .reward_mean = batch.mean, .reward_std = batch.std};
+    struct advantage_stats stats = {
+        .scored = batch.count, .unscorable = total - batch.count, .reward_mean = batch.mean, .reward_std = batch.std};
     for (uint32_t g = 0, at = 0; g < group_count; at += counts[g], g++) {
         struct moments group = moments_of(rewards + at, counts[g]);
         double divisor = scale == SCALE_NONE ? 1 : (scale == SCALE_BATCH ? batch.std : group.std) + eps;

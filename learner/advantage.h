@@ -2,9 +2,9 @@
  *
  *   A = (R - mean of the group) / (std + eps)      std with n - 1 (Bessel), in two passes
  *
- * A reward that is not finite is unscorable: it enters no mean and no std, and its advantage is 0. A group whose scored rewards
- * are exactly equal has zero variance: its advantages are exactly 0, found by comparing and not by subtracting, since
- * E[x^2] - E[x]^2 of equal rewards such as .95 leaves noise that dividing by a tiny std makes large. Thread-safe. */
+ * A reward that is not finite is unscorable: it enters no mean and no std, and its advantage is 0. A group whose scored
+ * rewards are exactly equal has zero variance: its advantages are exactly 0, found by comparing and not by subtracting,
+ * since E[x^2] - E[x]^2 of equal rewards such as .95 leaves noise, which a tiny std makes large. Thread-safe. */
 #ifndef CANDOR_LEARNER_ADVANTAGE_H
 #define CANDOR_LEARNER_ADVANTAGE_H
 
@@ -14,10 +14,10 @@
 #include "common/base/run_config.h"
 
 struct advantage_stats {
-    uint32_t scored, unscorable; /* answers */
-    uint32_t dead_groups;        /* zero variance, or nothing scored */
+    uint32_t scored, unscorable;    /* answers */
+    uint32_t dead_groups;           /* zero variance, or nothing scored */
     double reward_mean, reward_std; /* over all scored answers; std with n - 1; 0 when there are none */
-    double group_std_mean;       /* mean over groups of the group's std */
+    double group_std_mean;          /* mean over groups of the group's std */
 };
 
 /* scale    SCALE_GROUP: the group's own std; SCALE_BATCH: one std over all scored rewards; SCALE_NONE: R - mean alone

@@ -34,7 +34,8 @@ struct checkpointer {
 
 /* ---- one checkpoint ---- */
 
-static enum status append_from_device(struct checkpointer *c, struct st_writer *writer, const void *from, uint64_t bytes) {
+static enum status append_from_device(struct checkpointer *c, struct st_writer *writer, const void *from,
+                                      uint64_t bytes) {
     struct device *device = c->settings.model->device;
     for (uint64_t at = 0; at < bytes; at += COPY_BYTES) {
         uint64_t count = bytes - at < COPY_BYTES ? bytes - at : COPY_BYTES;
@@ -53,7 +54,8 @@ static enum status put_optimiser(struct checkpointer *c, struct st_writer *write
         TRY(st_writer_declare(writer, "remainder", ST_U16, 1, &total));
     TRY(append_from_device(c, writer, o->m, (uint64_t)total * sizeof *o->m));
     TRY(append_from_device(c, writer, o->v, (uint64_t)total * sizeof *o->v));
-    return o->remainder ? append_from_device(c, writer, o->remainder, (uint64_t)total * sizeof *o->remainder) : STATUS_OK;
+    return o->remainder ? append_from_device(c, writer, o->remainder, (uint64_t)total * sizeof *o->remainder)
+                        : STATUS_OK;
 }
 
 static enum status write_optimiser(struct checkpointer *c, const char *directory) {
@@ -217,7 +219,8 @@ static void run_job(struct checkpointer *c) {
     enum status status = write_checkpoint(c);
     mark_read(c);
     if (status == STATUS_OK)
-        log_event(LOG_INFO, "checkpoint_written", "step=%" PRIu64 " seconds=%.3f", c->state.step, clock_seconds() - start);
+        log_event(LOG_INFO, "checkpoint_written", "step=%" PRIu64 " seconds=%.3f", c->state.step,
+                  clock_seconds() - start);
     else
         log_event(LOG_ERROR, "checkpoint_failed", "step=%" PRIu64 " reason=\"%s\" training goes on", c->state.step,
                   status_message());
@@ -360,7 +363,8 @@ enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uin
     uint64_t available, wanted = bytes * (keep + 1);
     TRY(fs_free_bytes(run_directory, &available));
     if (available < wanted)
-        return fail(STATUS_IO, "%s: %.2f GB free; right would be %.2f GB: checkpoint.keep + 1 = %u checkpoints of %.2f GB",
+        return fail(STATUS_IO,
+                    "%s: %.2f GB free; right would be %.2f GB: checkpoint.keep + 1 = %u checkpoints of %.2f GB",
                     run_directory, (double)available / 1e9, (double)wanted / 1e9, keep + 1, (double)bytes / 1e9);
     return STATUS_OK;
 }

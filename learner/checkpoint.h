@@ -2,14 +2,15 @@
  *
  *   <run>/checkpoints/step-00000050/
  *     config.json model.safetensors tokenizer files    version 50, an ordinary model directory
- *     optimiser.safetensors    remainder (U16), exp_avg, exp_avg_sq (F32), each [parameters], in the flat buffer's order
- *     weights-00000049.safetensors    older versions that steps or evaluations to come still sample from, [parameters]
+ *     optimiser.safetensors    remainder (U16), exp_avg, exp_avg_sq (F32), each [parameters], in the buffer's order
+ *     weights-00000049.safetensors   [parameters]: older versions that steps or evaluations to come sample from
  *     state.json               where the run stands, and size and checksum of every other file
  *   <run>/checkpoints/latest   the name of the newest; written last
  *
- * A directory is written beside, every file fsynced, renamed, its parent fsynced: a crash leaves the old or the new one, whole.
- * It is written by a thread of its own while training goes on. Weights come from frozen versions; remainders and moments are
- * read from the device, so the next update waits for checkpointer_wait_read: between updates they do not change. */
+ * A directory is written beside, every file fsynced, renamed, its parent fsynced: a crash leaves the old or the new
+ * one, whole. It is written by a thread of its own while training goes on. Weights come from frozen versions;
+ * remainders and moments are read from the device, so the next update waits for checkpointer_wait_read: between updates
+ * they do not change. */
 #ifndef CANDOR_LEARNER_CHECKPOINT_H
 #define CANDOR_LEARNER_CHECKPOINT_H
 
@@ -25,8 +26,8 @@
 
 /* Where a run stands between two steps. */
 struct checkpoint_state {
-    uint64_t step;         /* steps done: the next one to train, and the version of the weights */
-    uint64_t updates;      /* of them not skipped */
+    uint64_t step;    /* steps done: the next one to train, and the version of the weights */
+    uint64_t updates; /* of them not skipped */
     uint32_t skips_in_row;
     uint64_t run_id;
     struct digest weights, config;
@@ -46,15 +47,15 @@ struct checkpoint {
     uint32_t older_count;
 };
 
-/* The newest checkpoint whose files are all there with the right checksums. A damaged one is named to damaged(context, text) and
- * passed over. STATUS_NOT_FOUND when there is none at all; STATUS_FORMAT when every one is damaged. */
+/* The newest checkpoint whose files are all there with the right checksums. A damaged one is named to damaged(context,
+ * text) and passed over. STATUS_NOT_FOUND when there is none at all; STATUS_FORMAT when every one is damaged. */
 enum status checkpoint_find(const char *run_directory, void (*damaged)(void *context, const char *text), void *context,
                             struct checkpoint *out_checkpoint);
 /* Remainder, moments and counts; the model's weights are loaded from the directory by model_load before. */
 enum status checkpoint_load_optimiser(const struct checkpoint *checkpoint, struct optimiser *optimiser);
 /* older[index], checked against its digest's file; canary is left zero. */
-enum status checkpoint_load_older(const struct checkpoint *checkpoint, uint32_t index, enum dtype type, uint64_t elements,
-                                  struct version **out_version);
+enum status checkpoint_load_older(const struct checkpoint *checkpoint, uint32_t index, enum dtype type,
+                                  uint64_t elements, struct version **out_version);
 
 /* ---- writing ---- */
 struct checkpointer;
@@ -74,12 +75,14 @@ uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count);
 /* STATUS_IO, with the numbers, when the disk has no room for keep + 1 of them. */
 enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uint32_t keep);
 
-/* Start writing state; waits for the one before. current is version state->step; older [older_count] in ascending order. */
-void checkpointer_begin(struct checkpointer *checkpointer, const struct checkpoint_state *state, struct version *current,
-                        struct version *const *older, uint32_t older_count);
+/* Start writing state; waits for the one before. current is version state->step; older [older_count] in ascending
+ * order. */
+void checkpointer_begin(struct checkpointer *checkpointer, const struct checkpoint_state *state,
+                        struct version *current, struct version *const *older, uint32_t older_count);
 /* Until remainders and moments are read: before they change. */
 void checkpointer_wait_read(struct checkpointer *checkpointer);
-/* Until nothing is being written; the status of the last one. A failure was logged when it happened (checkpoint_failed). */
+/* Until nothing is being written; the status of the last one. A failure was logged when it happened
+ * (checkpoint_failed). */
 enum status checkpointer_finish(struct checkpointer *checkpointer);
 uint32_t checkpointer_failures(struct checkpointer *checkpointer);
 void checkpointer_close(struct checkpointer **checkpointer); /* finishes first */

@@ -63,7 +63,8 @@ static enum status read_state(const json_t *root, const char *name, struct check
 static enum status read_older(const json_t *root, const char *name, struct checkpoint *checkpoint) {
     const json_t *older = json_object_get(root, "older");
     if (!json_is_array(older) || json_array_size(older) > CHECKPOINT_OLDER_MAX)
-        return fail(STATUS_FORMAT, "%s: older: right would be an array of at most %d versions", name, CHECKPOINT_OLDER_MAX);
+        return fail(STATUS_FORMAT, "%s: older: right would be an array of at most %d versions", name,
+                    CHECKPOINT_OLDER_MAX);
     for (size_t i = 0; i < json_array_size(older); i++) {
         int64_t number;
         TRY(json_get_int(json_array_get(older, i), name, "version", 0, UINT32_MAX, &number));
@@ -182,8 +183,8 @@ enum status checkpoint_load_optimiser(const struct checkpoint *checkpoint, struc
     return STATUS_OK;
 }
 
-enum status checkpoint_load_older(const struct checkpoint *checkpoint, uint32_t index, enum dtype type, uint64_t elements,
-                                  struct version **out_version) {
+enum status checkpoint_load_older(const struct checkpoint *checkpoint, uint32_t index, enum dtype type,
+                                  uint64_t elements, struct version **out_version) {
     char name[CHECKPOINT_NAME_BYTES], path[PATH_BYTES];
     uint32_t number = checkpoint->older[index].number;
     checkpoint_older_name(number, name);

@@ -39,7 +39,7 @@ double loss_scale(const struct loss_settings *settings, const struct loss_counts
     ASSERT(!"a loss type outside the enum");
 }
 
-/* A term's value and its derivative by the log-probability of the token (or, at sequence level, by the mean of them). */
+/* A term's value and its slope by the log-probability of the token (at sequence level, by the mean of them). */
 struct term {
     double value, slope;
 };
@@ -75,7 +75,7 @@ static struct term k3_term(const struct loss_settings *settings, float reference
     if (held)
         d = d > 0 ? settings->kl_input_clamp : -settings->kl_input_clamp;
     double k;
-    if (fabs(d) <= 0.25) { /* exp(d) - 1 - d by its series: the difference would cancel; the rest is below 1e-11 of it */
+    if (fabs(d) <= 0.25) { /* its series, as the difference would cancel; the rest is below 1e-11 of it */
         double q = 1 + d / 8 * (1 + d / 9 * (1 + d / 10));
         q = 1 + d / 3 * (1 + d / 4 * (1 + d / 5 * (1 + d / 6 * (1 + d / 7 * q))));
         k = d * d / 2 * q;
@@ -112,8 +112,8 @@ static void count_ratio(const struct loss_settings *settings, double ratio, floa
 }
 
 /* Adds one token's terms; returns what they give to the slope by the sequence's mean log-ratio (0 at token level). */
-static double add_token(const struct loss_settings *settings, const struct loss_answer *answer, uint32_t t, double ratio,
-                        double scale, float *out_dlp, struct loss_sums *sums) {
+static double add_token(const struct loss_settings *settings, const struct loss_answer *answer, uint32_t t,
+                        double ratio, double scale, float *out_dlp, struct loss_sums *sums) {
     double lp = (double)answer->lp[t], weight = answer->weight ? (double)answer->weight[t] : 1;
     struct term policy = policy_term(settings, ratio, (double)answer->advantage, lp);
     double value = weight * policy.value, own = 0, shared = 0;

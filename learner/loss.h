@@ -1,15 +1,16 @@
-/* The objective: from the log-probabilities of an answer's tokens to its loss and dL/dlp (objective reference, section 1).
+/* The objective: from log-probabilities of an answer's tokens to its loss and dL/dlp (objective reference, section 1).
  *
  * Policy term of a token, with A the answer's advantage and r = exp(lp - old):
  *   clip    l = -min( min(r, dual) A, clamp(r; 1 - low, 1 + high) A )     dual = 0: no bound
  *   cispo   l = -stop_gradient(min(r, high)) A lp
- * At ratio level `sequence` r is one number an answer, exp of the mean of lp - old over its tokens. A weight (actors of another
- * class) multiplies l. Then KL is added, k3 against the reference: d = ref - lp, k = exp(d) - d - 1, coefficient kl.
- * The terms of all tokens are summed, each times the scale that the aggregation gives its answer (loss_scale).
+ * At ratio level `sequence` r is one number an answer, exp of the mean of lp - old over its tokens. A weight (actors of
+ * another class) multiplies l. Then KL is added, k3 against the reference: d = ref - lp, k = exp(d) - d - 1,
+ * coefficient kl. The terms of all tokens are summed, each times the scale that the aggregation gives its answer
+ * (loss_scale).
  *
- * Guards: a masked token is skipped before anything is computed from it, so whatever stands there changes no bit; a zero
- * advantage gives an exact zero, though r may be infinite; the KL clamps are verl's, with gradient 0 outside. Nothing else is
- * hidden: an infinite loss stays infinite, and the optimiser skips the step.
+ * Guards: a masked token is skipped before anything is computed from it, so whatever stands there changes no bit; a
+ * zero advantage gives an exact zero, though r may be infinite; the KL clamps are verl's, with gradient 0 outside.
+ * Nothing else is hidden: an infinite loss stays infinite, and the optimiser skips the step.
  *
  * exp is Candor's own (common/compute/math.h); products and sums are in double, in token order. Pure functions. */
 #ifndef CANDOR_LEARNER_LOSS_H
@@ -58,14 +59,16 @@ struct loss_answer {
 
 /* Sums over unmasked tokens, for the step's figures. Starts as zeros. */
 struct loss_sums {
-    double loss;                                     /* the aggregated loss */
+    double loss; /* the aggregated loss */
     uint64_t tokens;
-    uint64_t clipped_low, clipped_high, clipped_dual; /* r < 1 - low and A < 0; r > 1 + high and A > 0; r > dual and A < 0 */
-    double kl;                                       /* sum of k, clamped as trained */
-    double ratio;                                    /* sum of r */
+    uint64_t clipped_low;  /* r < 1 - low and A < 0 */
+    uint64_t clipped_high; /* r > 1 + high and A > 0 */
+    uint64_t clipped_dual; /* r > dual and A < 0 */
+    double kl;             /* sum of k, clamped as trained */
+    double ratio;          /* sum of r */
     double ratio_max;
-    double drift;                                    /* sum of old - lp: k1 estimate of KL(old || policy) */
-    double drift_max;                                /* greatest |lp - old| */
+    double drift;     /* sum of old - lp: k1 estimate of KL(old || policy) */
+    double drift_max; /* greatest |lp - old| */
 };
 
 /* One answer: writes out_dlp [count] and adds to sums. */

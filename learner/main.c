@@ -57,7 +57,8 @@ static void watch(struct learner *learner) {
 }
 
 static enum status learn(struct daemon *daemon, const struct run_config *config) {
-    struct learner learner = {.daemon = daemon, .pulse = daemon_thread(daemon, "training"), .hub_pulse = daemon_thread(daemon, "hub")};
+    struct learner learner = {
+        .daemon = daemon, .pulse = daemon_thread(daemon, "training"), .hub_pulse = daemon_thread(daemon, "hub")};
     struct run_hooks hooks = {.context = &learner, .beat = beat, .hub_beat = hub_beat};
     TRY(run_create(config, &hooks, &learner.run));
     pthread_t thread;
@@ -74,7 +75,8 @@ static enum status learn(struct daemon *daemon, const struct run_config *config)
 int main(int argc, char **argv) {
     static const struct daemon_about about = {
         .program = "candor-learner",
-        .purpose = "Owns a run: asks questions of actors, learns from scored groups, publishes weights, writes checkpoints.",
+        .purpose =
+            "Owns a run: asks questions of actors, learns from scored groups, publishes weights, writes checkpoints.",
         .check = run_check,
         .run = learn,
     };

@@ -95,13 +95,16 @@ static void warn_answers(const struct step_figures *f, struct metrics *m) {
     if (truncated > TRUNCATED_MOST)
         warn(m, "%.0f %% of the answers were cut at sample.max_new_tokens: they earn nothing", 100 * truncated);
     if (malformed > MALFORMED_MOST)
-        warn(m, "no final answer was found in %.0f %% of the answers: does the prompt ask for the format?", 100 * malformed);
+        warn(m, "no final answer was found in %.0f %% of the answers: does the prompt ask for the format?",
+             100 * malformed);
     if (abstain < ABSTAIN_LEAST)
-        warn(m, "only %.1f %% of the answers say Unknown: caution cannot be learned from what is never tried", 100 * abstain);
+        warn(m, "only %.1f %% of the answers say Unknown: caution cannot be learned from what is never tried",
+             100 * abstain);
     if (abstain > ABSTAIN_MOST)
         warn(m, "%.0f %% of the answers say Unknown: the run may end in always abstaining", 100 * abstain);
     if (share(f->advantage.dead_groups, f->groups) > ZERO_VARIANCE_MOST)
-        warn(m, "%.0f %% of the groups have equal rewards and teach nothing", 100 * share(f->advantage.dead_groups, f->groups));
+        warn(m, "%.0f %% of the groups have equal rewards and teach nothing",
+             100 * share(f->advantage.dead_groups, f->groups));
     if (f->advantage.unscorable > 0)
         warn(m, "%u answers could not be scored", f->advantage.unscorable);
 }
@@ -113,7 +116,8 @@ static void warn_learning(const struct metrics_context *context, const struct st
         warn(m, "the update was skipped: loss %g, gradient norm %g; the batch is in bad-batches/", f->loss.loss,
              f->update.gradient_norm);
     if (context->lag == 0 && f->other_class == 0 && f->behaviour_gap != 0)
-        warn(m, "actor and learner disagree on-policy by %g in log-probability; right would be exactly 0", f->behaviour_gap);
+        warn(m, "actor and learner disagree on-policy by %g in log-probability; right would be exactly 0",
+             f->behaviour_gap);
     if (f->other_class > 0)
         warn(m, "%u answers came from actors of another class: not bitwise reproducible, and the clip is idle for them",
              f->other_class);
@@ -128,7 +132,8 @@ static void warn_learning(const struct metrics_context *context, const struct st
         warn(m, "%u checkpoints could not be written", context->checkpoint_failures);
 }
 
-void metrics_make(const struct metrics_context *context, const struct step_figures *figures, struct metrics *out_metrics) {
+void metrics_make(const struct metrics_context *context, const struct step_figures *figures,
+                  struct metrics *out_metrics) {
     *out_metrics = (struct metrics){0};
     put_learning(context, figures, out_metrics);
     put_work(context, figures, out_metrics);
@@ -165,11 +170,12 @@ static void put_sources(struct buf *out, const struct metrics_context *context, 
     buf_puts(out, "}");
 }
 
-void metrics_put(const struct metrics_context *context, const struct step_figures *figures, const struct metrics *metrics,
-                 struct buf *out) {
+void metrics_put(const struct metrics_context *context, const struct step_figures *figures,
+                 const struct metrics *metrics, struct buf *out) {
     char weights[DIGEST_HEX_BYTES];
     digest_format(context->weights, weights);
-    buf_printf(out, "{\"incarnation\":\"%016" PRIx64 "\",\"step\":%u,\"version\":%u,\"weights\":\"%s\",\"time\":%" PRId64,
+    buf_printf(out,
+               "{\"incarnation\":\"%016" PRIx64 "\",\"step\":%u,\"version\":%u,\"weights\":\"%s\",\"time\":%" PRId64,
                context->incarnation, context->step, context->version, weights, clock_unix_ms());
     for (uint32_t i = 0; i < metrics->count; i++) {
         buf_printf(out, ",\"%s\":", metrics->names[i]);

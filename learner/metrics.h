@@ -1,4 +1,4 @@
-/* A step's figures as named numbers: one table feeds metrics.jsonl and telemetry. And in words, when a run is sick. Pure. */
+/* A step's figures as named numbers: one table feeds metrics.jsonl and telemetry. In words, when it is sick. Pure. */
 #ifndef CANDOR_LEARNER_METRICS_H
 #define CANDOR_LEARNER_METRICS_H
 
@@ -9,19 +9,19 @@
 #define METRICS_WARNINGS_MAX 16
 
 struct metrics_context {
-    uint64_t incarnation;     /* of the learner */
-    uint32_t step, version;   /* the version that the answers came from */
-    struct digest weights;    /* after the step */
+    uint64_t incarnation;   /* of the learner */
+    uint32_t step, version; /* the version that the answers came from */
+    struct digest weights;  /* after the step */
     uint64_t updates;
     uint32_t skips_in_row, checkpoint_failures;
     uint32_t lag;
-    bool kl;                  /* a reference is there */
+    bool kl;                           /* a reference is there */
     double step_seconds, wait_seconds; /* wall time since the last step's end; waiting for answers in it */
-    const char *hub_counters; /* JSON object, or NULL */
+    const char *hub_counters;          /* JSON object, or NULL */
     /* who did the work: shown, and of no influence */
     const struct trainer_group *group_list; /* [group_count] */
     uint32_t group_count;
-    uint64_t arrival;         /* hash of the slots in the order in which they were filled */
+    uint64_t arrival; /* hash of the slots in the order in which they were filled */
 };
 
 struct metrics {
@@ -32,11 +32,12 @@ struct metrics {
     uint32_t warning_count;
 };
 
-void metrics_make(const struct metrics_context *context, const struct step_figures *figures, struct metrics *out_metrics);
+void metrics_make(const struct metrics_context *context, const struct step_figures *figures,
+                  struct metrics *out_metrics);
 
-/* One line of metrics.jsonl, with its line feed: who, step, weights, the numbers, verdicts, the hub's counters, warnings. A value
- * that is not finite is null. */
-void metrics_put(const struct metrics_context *context, const struct step_figures *figures, const struct metrics *metrics,
-                 struct buf *out);
+/* One line of metrics.jsonl, with its line feed: who, step, weights, the numbers, verdicts, the hub's counters,
+ * warnings. A value that is not finite is null. */
+void metrics_put(const struct metrics_context *context, const struct step_figures *figures,
+                 const struct metrics *metrics, struct buf *out);
 
 #endif

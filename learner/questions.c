@@ -48,7 +48,8 @@ static enum status encode_prompts(struct questions *q, const char *system, const
             return fail_context(status, "question %s", question->id);
         uint64_t tokens = q->ids.count - q->starts[i];
         if (tokens > prompt_tokens_max)
-            return fail(STATUS_LIMIT, "question %s: a prompt of %llu tokens; right would be at most %u (prompt.max_tokens)",
+            return fail(STATUS_LIMIT,
+                        "question %s: a prompt of %llu tokens; right would be at most %u (prompt.max_tokens)",
                         question->id, (unsigned long long)tokens, prompt_tokens_max);
         q->longest = tokens > q->longest ? (uint32_t)tokens : q->longest;
         q->shared_count = system_count < q->shared_count ? (uint32_t)system_count : q->shared_count;
@@ -134,7 +135,8 @@ const int32_t *questions_prompt(const struct questions *q, uint32_t index, uint3
     return q->ids.ids + q->starts[index];
 }
 
-static struct grading grading_of(const struct questions *q, const struct run_config *config, uint32_t index, uint32_t step) {
+static struct grading grading_of(const struct questions *q, const struct run_config *config, uint32_t index,
+                                 uint32_t step) {
     const struct question *question = &q->set.questions[index];
     return (struct grading){.question_id = text_of(question->id),
                             .question = text_of(question->text),
@@ -151,8 +153,9 @@ static struct grading grading_of(const struct questions *q, const struct run_con
                             .threshold_t = (float)config->reward_threshold_t};
 }
 
-enum status questions_slots(const struct questions *q, const struct run_config *config, const struct question_work *work,
-                            const uint32_t *indices, uint32_t count, struct message_lease **out_slots) {
+enum status questions_slots(const struct questions *q, const struct run_config *config,
+                            const struct question_work *work, const uint32_t *indices, uint32_t count,
+                            struct message_lease **out_slots) {
     struct message_lease *slots = calloc(count, sizeof *slots);
     if (!slots)
         return fail(STATUS_NO_MEMORY, "questions: no memory for %u slots", count);

@@ -1,5 +1,5 @@
-/* Questions ready to be asked: prompts rendered and tokenised once, and lease templates made of them. Shared by the learner and
- * by drivers such as `candor eval`, which ask without training. */
+/* Questions ready to be asked: prompts rendered and tokenised once, and lease templates made of them. Shared by the
+ * learner and by drivers such as `candor eval`, which ask without training. */
 #ifndef CANDOR_LEARNER_QUESTIONS_H
 #define CANDOR_LEARNER_QUESTIONS_H
 
@@ -13,20 +13,21 @@
 
 struct questions {
     struct question_set set;
-    struct token_list ids;    /* all prompts, one after another */
-    uint64_t *starts;         /* [set.count + 1] */
-    struct text *aliases;     /* all aliases as message texts, one question after another */
-    uint64_t *alias_starts;   /* [set.count + 1] */
-    int32_t *known_k;         /* [set.count]: right answers of the base model's samples, -1: no knowledge map */
-    uint32_t shared_count;    /* first ids that all prompts share: the system prompt */
-    uint32_t longest;         /* prompt, in tokens */
-    uint64_t digest;          /* of the questions' content, in order: a resumed run must have the same */
+    struct token_list ids;  /* all prompts, one after another */
+    uint64_t *starts;       /* [set.count + 1] */
+    struct text *aliases;   /* all aliases as message texts, one question after another */
+    uint64_t *alias_starts; /* [set.count + 1] */
+    int32_t *known_k;       /* [set.count]: right answers of the base model's samples, -1: no knowledge map */
+    uint32_t shared_count;  /* first ids that all prompts share: the system prompt */
+    uint32_t longest;       /* prompt, in tokens */
+    uint64_t digest;        /* of the questions' content, in order: a resumed run must have the same */
 };
 
-/* paths: files separated by ':'. limit: the first so many questions, 0: all. system: the prompt; NULL: the chat form's default.
- * A prompt above prompt_tokens_max is STATUS_LIMIT naming its question. events may be NULL. */
+/* paths: files separated by ':'. limit: the first so many questions, 0: all. system: the prompt; NULL: the chat form's
+ * default. A prompt above prompt_tokens_max is STATUS_LIMIT naming its question. events may be NULL. */
 enum status questions_load(const char *paths, uint64_t limit, const char *system, const struct chat *chat,
-                           uint32_t prompt_tokens_max, const struct question_events *events, struct questions *out_questions);
+                           uint32_t prompt_tokens_max, const struct question_events *events,
+                           struct questions *out_questions);
 void questions_deinit(struct questions *questions);
 
 /* Fills known_k from a knowledge map (an outcome file, common/eval/outcome.h); a question that it lacks keeps -1. */
@@ -36,20 +37,20 @@ const int32_t *questions_prompt(const struct questions *questions, uint32_t inde
 
 /* One piece of work over questions: who asks what, when, and from which weights. */
 struct question_work {
-    uint8_t stream;         /* enum work_stream */
-    uint32_t step;          /* training: the step; evaluation: the version evaluated */
+    uint8_t stream; /* enum work_stream */
+    uint32_t step;  /* training: the step; evaluation: the version evaluated */
     uint32_t priority;
     uint32_t version;
     struct digest weights;
     uint32_t samples;
     uint64_t run_id;
     struct digest config;
-    const int32_t *stops;   /* [stop_count]: tokenizer_eos */
+    const int32_t *stops; /* [stop_count]: tokenizer_eos */
     uint32_t stop_count;
 };
 
-/* Lease templates for slots [count] asking questions indices[slot]; everything points into questions, config and work. free()
- * *out_slots after it was offered (offering copies). */
+/* Lease templates for slots [count] asking questions indices[slot]; everything points into questions, config and work.
+ * free() *out_slots after it was offered (offering copies). */
 enum status questions_slots(const struct questions *questions, const struct run_config *config,
                             const struct question_work *work, const uint32_t *indices, uint32_t count,
                             struct message_lease **out_slots);

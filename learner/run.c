@@ -175,10 +175,11 @@ static void log_step(uint32_t step, const struct step_figures *figures, const st
     if (sick.data)
         LOG_EVERY(60000, LOG_WARNING, "sick", "step=%u %s", step, sick.data);
     buf_deinit(&sick);
-    log_event(LOG_INFO, "step", "step=%u reward=%.4f kl=%.5f grad_norm=%.4g answers=%u tokens_per_second=%.0f seconds=%.3f", step,
-              figures->advantage.reward_mean, figures->loss.tokens ? figures->loss.kl / (double)figures->loss.tokens : 0,
-              figures->update.gradient_norm, figures->answers,
-              (double)(figures->answer_tokens + figures->prompt_tokens) / seconds, seconds);
+    log_event(LOG_INFO, "step",
+              "step=%u reward=%.4f kl=%.5f grad_norm=%.4g answers=%u tokens_per_second=%.0f seconds=%.3f", step,
+              figures->advantage.reward_mean,
+              figures->loss.tokens ? figures->loss.kl / (double)figures->loss.tokens : 0, figures->update.gradient_norm,
+              figures->answers, (double)(figures->answer_tokens + figures->prompt_tokens) / seconds, seconds);
 }
 
 static enum status write_step(struct run *run, const struct completed_work *work, const struct step_figures *figures,
@@ -226,7 +227,8 @@ static void write_answers(struct run *run, const struct completed_work *work, bo
     enum status status =
         run_directory_write_rollouts(&run->directory, work->step, run->groups, work->group_count, run->advantages);
     if (status == STATUS_OK && bad)
-        status = run_directory_write_bad_batch(&run->directory, work->step, run->groups, work->group_count, run->advantages);
+        status =
+            run_directory_write_bad_batch(&run->directory, work->step, run->groups, work->group_count, run->advantages);
     if (status != STATUS_OK)
         log_event(LOG_ERROR, "answers_not_written", "step=%u reason=\"%s\"", work->step, status_message());
 }
@@ -290,8 +292,9 @@ static enum status do_step(struct run *run) {
     if (status != STATUS_OK && status != STATUS_TIMEOUT)
         return status;
     if (run->state.skips_in_row >= (uint32_t)run->config->optim_stop_after_skips)
-        return fail(STATUS_RUN_FAILED, "step %" PRIu64 ": %u updates in a row were skipped for a loss or gradient norm that is "
-                                       "not finite; the batches are in %s/bad-batches, the weights are as before them",
+        return fail(STATUS_RUN_FAILED,
+                    "step %" PRIu64 ": %u updates in a row were skipped for a loss or gradient norm that is "
+                    "not finite; the batches are in %s/bad-batches, the weights are as before them",
                     run->state.step - 1, run->state.skips_in_row, run->directory.path);
     if (run->state.step % (uint64_t)run->config->checkpoint_every == 0)
         begin_checkpoint(run);
@@ -314,8 +317,8 @@ static enum status run_loop(struct run *run) {
         TRY(run_eval_offer(run, run->versions[i]));
     TRY(offer_steps(run));
     atomic_store(&run->ready, true);
-    log_event(LOG_INFO, "ready", "step=%" PRIu64 " of=%lld questions=%u", run->state.step, (long long)run->config->run_steps,
-              run->train.set.count);
+    log_event(LOG_INFO, "ready", "step=%" PRIu64 " of=%lld questions=%u", run->state.step,
+              (long long)run->config->run_steps, run->train.set.count);
     enum status status = STATUS_OK;
     while (status == STATUS_OK && run->state.step < (uint64_t)run->config->run_steps)
         status = do_step(run);
@@ -340,8 +343,11 @@ enum status run_train(struct run *run) {
     bool done = status == STATUS_OK && run->state.step >= (uint64_t)run->config->run_steps;
     char message[STATUS_MESSAGE_BYTES];
     snprintf(message, sizeof message, "%s", status_message());
-    log_event(status == STATUS_OK ? LOG_INFO : LOG_ERROR, "run_ends", "step=%" PRIu64 " of=%lld reason=\"%s\"", run->state.step,
-              (long long)run->config->run_steps, status != STATUS_OK ? message : done ? "done" : "stopped");
+    log_event(status == STATUS_OK ? LOG_INFO : LOG_ERROR, "run_ends", "step=%" PRIu64 " of=%lld reason=\"%s\"",
+              run->state.step, (long long)run->config->run_steps,
+              status != STATUS_OK ? message
+              : done              ? "done"
+                                  : "stopped");
     run_tear_down(run, done ? "the run is done" : "the learner stops");
     return status == STATUS_OK ? STATUS_OK : fail(status, "%s", message);
 }

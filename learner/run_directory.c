@@ -73,8 +73,10 @@ static enum status compare_config(const char *path, const struct run_config *con
         for (size_t i = 0; i < lines.bytes; i++)
             if (lines.data[i] == '\n')
                 lines.data[i] = i + 1 < lines.bytes ? ';' : '\0';
-        status = fail(STATUS_CONFIG, "%s: the run was started with other values; right would be the same ones, or another "
-                                     "directory: %s", path, buf_ok(&lines) && lines.data ? lines.data : "");
+        status = fail(STATUS_CONFIG,
+                      "%s: the run was started with other values; right would be the same ones, or another "
+                      "directory: %s",
+                      path, buf_ok(&lines) && lines.data ? lines.data : "");
         buf_deinit(&lines);
     }
     free(before);
@@ -88,7 +90,8 @@ static enum status keep_config(const struct run_directory *directory, const stru
         TRY(compare_config(path, config));
     struct buf text = {0};
     config_print(&run_options, config, false, &text);
-    enum status status = buf_ok(&text) ? fs_write_atomic(path, text.data, text.bytes) : fail(STATUS_NO_MEMORY, "%s", path);
+    enum status status =
+        buf_ok(&text) ? fs_write_atomic(path, text.data, text.bytes) : fail(STATUS_NO_MEMORY, "%s", path);
     buf_deinit(&text);
     return status;
 }
@@ -151,8 +154,9 @@ enum status run_directory_open_metrics(struct run_directory *directory, uint64_t
         return fail_errno("%s: cannot open", path);
     enum status status = fs_size(path, &present);
     if (status == STATUS_OK && present < bytes)
-        status = fail(STATUS_FORMAT, "%s: %" PRIu64 " bytes; right would be at least %" PRIu64 ", as the checkpoint says",
-                      path, present, bytes);
+        status =
+            fail(STATUS_FORMAT, "%s: %" PRIu64 " bytes; right would be at least %" PRIu64 ", as the checkpoint says",
+                 path, present, bytes);
     if (status == STATUS_OK && ftruncate(fileno(file), (off_t)bytes) != 0)
         status = fail_errno("%s: cannot cut to %" PRIu64 " bytes", path, bytes);
     if (status != STATUS_OK) {
@@ -190,7 +194,8 @@ static void put_sample(struct buf *out, const struct answer_sample *sample, cons
     json_put_float(out, score->reward);
     buf_puts(out, ",\"advantage\":");
     json_put_float(out, advantage);
-    buf_printf(out, ",\"tokens\":%u,\"finish\":\"%s\"", sample->count, sample->finish == FINISH_STOP ? "stop" : "length");
+    buf_printf(out, ",\"tokens\":%u,\"finish\":\"%s\"", sample->count,
+               sample->finish == FINISH_STOP ? "stop" : "length");
     if (tokens) {
         put_ids(out, "ids", sample->ids, sample->count);
         buf_puts(out, ",\"logprobs\":[");
@@ -289,8 +294,9 @@ static enum status thin_out(const struct run_directory *directory, const char *f
     return STATUS_OK;
 }
 
-enum status run_directory_write_rollouts(struct run_directory *directory, uint32_t step, const struct trainer_group *groups,
-                                         uint32_t group_count, const float *advantages) {
+enum status run_directory_write_rollouts(struct run_directory *directory, uint32_t step,
+                                         const struct trainer_group *groups, uint32_t group_count,
+                                         const float *advantages) {
     char name[64], path[PATH_BYTES];
     uint64_t bytes, replaced = 0;
     snprintf(name, sizeof name, "rollouts/step-%06u.jsonl", step);
@@ -304,14 +310,16 @@ enum status run_directory_write_rollouts(struct run_directory *directory, uint32
     return thin_out(directory, "rollouts", SIZE_MAX, directory->rollout_bytes_max, &directory->rollout_bytes);
 }
 
-enum status run_directory_write_bad_batch(struct run_directory *directory, uint32_t step, const struct trainer_group *groups,
-                                          uint32_t group_count, const float *advantages) {
+enum status run_directory_write_bad_batch(struct run_directory *directory, uint32_t step,
+                                          const struct trainer_group *groups, uint32_t group_count,
+                                          const float *advantages) {
     uint64_t bytes;
     TRY(write_groups(directory, "bad-batches", step, true, groups, group_count, advantages, &bytes));
     return thin_out(directory, "bad-batches", BAD_BATCHES_KEPT, UINT64_MAX, &bytes);
 }
 
-enum status run_directory_eval_path(const struct run_directory *directory, uint32_t version, char out_path[PATH_BYTES]) {
+enum status run_directory_eval_path(const struct run_directory *directory, uint32_t version,
+                                    char out_path[PATH_BYTES]) {
     char name[64];
     snprintf(name, sizeof name, "eval/step-%06u.jsonl", version);
     return fs_join(out_path, directory->path, name);

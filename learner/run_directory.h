@@ -1,5 +1,6 @@
-/* A run is a directory (DESIGN section 9): config.ini, run.json, metrics.jsonl, rollouts/, eval/, bad-batches/, checkpoints/ and
- * the lock that keeps a second learner out. This file owns all of it but the checkpoints. One thread. */
+/* A run is a directory (DESIGN section 9): config.ini, run.json, metrics.jsonl, rollouts/, eval/, bad-batches/,
+ * checkpoints/ and the lock that keeps a second learner out. All of it but the checkpoints is owned here. One thread.
+ */
 #ifndef CANDOR_LEARNER_RUN_DIRECTORY_H
 #define CANDOR_LEARNER_RUN_DIRECTORY_H
 
@@ -16,15 +17,16 @@
 struct run_directory {
     char path[PATH_BYTES];
     int lock;
-    uint64_t run_id;       /* random, made with the directory */
-    bool fresh;            /* no learner was here before */
+    uint64_t run_id; /* random, made with the directory */
+    bool fresh;      /* no learner was here before */
     FILE *metrics;
     uint64_t metrics_bytes;
     uint64_t rollout_bytes, rollout_bytes_max;
 };
 
 /* Makes the directory or takes it up again.
- * STATUS_AGAIN when another learner has it; STATUS_CONFIG, with the keys that differ, when it belongs to another configuration. */
+ * STATUS_AGAIN when another learner has it; STATUS_CONFIG, with the keys that differ, when it belongs to another
+ * configuration. */
 enum status run_directory_open(const struct run_config *config, struct run_directory *out_directory);
 void run_directory_close(struct run_directory *directory);
 
@@ -32,13 +34,16 @@ void run_directory_close(struct run_directory *directory);
 enum status run_directory_open_metrics(struct run_directory *directory, uint64_t bytes);
 enum status run_directory_add_metrics(struct run_directory *directory, const struct buf *line);
 
-/* rollouts/step-NNNNNN.jsonl: a line a group, nothing in it that depends on who answered or when. Removes the oldest steps above
- * hub.rollout_bytes. */
-enum status run_directory_write_rollouts(struct run_directory *directory, uint32_t step, const struct trainer_group *groups,
-                                         uint32_t group_count, const float *advantages);
-/* bad-batches/step-NNNNNN.jsonl: the same with token ids and behaviour log-probabilities, to be looked into; the last 3 stay. */
-enum status run_directory_write_bad_batch(struct run_directory *directory, uint32_t step, const struct trainer_group *groups,
-                                          uint32_t group_count, const float *advantages);
+/* rollouts/step-NNNNNN.jsonl: a line a group, nothing in it that depends on who answered or when. Removes the oldest
+ * steps above hub.rollout_bytes. */
+enum status run_directory_write_rollouts(struct run_directory *directory, uint32_t step,
+                                         const struct trainer_group *groups, uint32_t group_count,
+                                         const float *advantages);
+/* bad-batches/step-NNNNNN.jsonl: the same with token ids and behaviour log-probabilities, to be looked into; the last 3
+ * stay. */
+enum status run_directory_write_bad_batch(struct run_directory *directory, uint32_t step,
+                                          const struct trainer_group *groups, uint32_t group_count,
+                                          const float *advantages);
 
 /* out_path = <run>/eval/step-NNNNNN.jsonl of a version. */
 enum status run_directory_eval_path(const struct run_directory *directory, uint32_t version, char out_path[PATH_BYTES]);

@@ -57,8 +57,8 @@ static enum status add_outcome(struct outcome_file *file, const struct question 
         if (kept < OUTCOME_ANSWERS_MAX)
             answers[kept++] = scored->group.samples[i].text.data;
     }
-    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts, answers,
-                       kept);
+    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts,
+                       answers, kept);
 }
 
 static enum status write_outcomes(struct run *run, const struct completed_work *work) {
@@ -66,7 +66,8 @@ static enum status write_outcomes(struct run *run, const struct completed_work *
     char path[PATH_BYTES];
     TRY(run_directory_eval_path(&run->directory, work->step, path));
     struct outcome_file *file;
-    TRY(outcome_file_create("eval", (uint32_t)config->eval_samples, (uint64_t)config->run_seed, config->prompt_system, &file));
+    TRY(outcome_file_create("eval", (uint32_t)config->eval_samples, (uint64_t)config->run_seed, config->prompt_system,
+                            &file));
     const struct version *version = run_find_version(run, work->step);
     ASSERT(version != NULL); /* kept while its evaluation is pending */
     file->version = work->step;

@@ -41,22 +41,22 @@ struct run {
 
     struct digest config_digest;
     uint64_t incarnation;
-    struct checkpoint_state state;   /* where the run stands */
-    uint64_t checkpoint_step;        /* of the newest checkpoint begun or loaded */
-    uint32_t offered;                /* training steps below are offered */
+    struct checkpoint_state state;              /* where the run stands */
+    uint64_t checkpoint_step;                   /* of the newest checkpoint begun or loaded */
+    uint32_t offered;                           /* training steps below are offered */
     struct version *versions[RUN_VERSIONS_MAX]; /* alive, ascending; the last is the newest */
     uint32_t version_count;
-    uint32_t evals[RUN_EVALS_MAX];   /* versions offered for evaluation and not complete, ascending */
+    uint32_t evals[RUN_EVALS_MAX]; /* versions offered for evaluation and not complete, ascending */
     uint32_t evals_pending;
 
-    struct trainer_group *groups;    /* [sample.questions] of the step */
-    uint32_t *indices;               /* [max(sample.questions, eval_count)] */
-    float *advantages;               /* [sample.questions * sample.group] */
-    double step_began;               /* clock_seconds */
+    struct trainer_group *groups; /* [sample.questions] of the step */
+    uint32_t *indices;            /* [max(sample.questions, eval_count)] */
+    float *advantages;            /* [sample.questions * sample.group] */
+    double step_began;            /* clock_seconds */
 
     atomic_bool stop, ready;
     pthread_mutex_t text_mutex;
-    char doing[160];                 /* what the training thread does, in words */
+    char doing[160]; /* what the training thread does, in words */
 };
 
 /* run_open.c */

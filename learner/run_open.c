@@ -17,13 +17,13 @@
 static enum status open_questions(struct run *run) {
     const struct run_config *config = run->config;
     uint32_t prompt_max = (uint32_t)config->prompt_max_tokens;
-    TRY(questions_load(config->data_train, (uint64_t)config->data_limit, config->prompt_system, &run->chat, prompt_max, NULL,
-                       &run->train));
+    TRY(questions_load(config->data_train, (uint64_t)config->data_limit, config->prompt_system, &run->chat, prompt_max,
+                       NULL, &run->train));
     if (config->data_knowledge[0])
         TRY(questions_read_knowledge(&run->train, config->data_knowledge));
     if (config->eval_every > 0) {
-        TRY(questions_load(config->data_eval, (uint64_t)config->eval_questions, config->prompt_system, &run->chat, prompt_max,
-                           NULL, &run->eval));
+        TRY(questions_load(config->data_eval, (uint64_t)config->eval_questions, config->prompt_system, &run->chat,
+                           prompt_max, NULL, &run->eval));
         if (config->data_knowledge[0])
             TRY(questions_read_knowledge(&run->eval, config->data_knowledge));
         run->eval_count = run->eval.set.count;
@@ -55,9 +55,10 @@ static enum status open_device(struct run *run) {
     run->stop_count = (uint32_t)stops;
     TRY(open_questions(run));
     if (positions(run) > shape.max_positions)
-        return fail(STATUS_CONFIG, "sample.max_new_tokens = %lld: with prompts of up to %d tokens, right would be at most %d: "
-                                   "the model has %d positions", (long long)config->sample_max_new_tokens,
-                    positions(run) - (int32_t)config->sample_max_new_tokens,
+        return fail(STATUS_CONFIG,
+                    "sample.max_new_tokens = %lld: with prompts of up to %d tokens, right would be at most %d: "
+                    "the model has %d positions",
+                    (long long)config->sample_max_new_tokens, positions(run) - (int32_t)config->sample_max_new_tokens,
                     shape.max_positions - positions(run) + (int32_t)config->sample_max_new_tokens, shape.max_positions);
     return device_open(support_device_spec(config), (int)config->train_threads, &run->device);
 }
@@ -76,8 +77,8 @@ static enum status open_reference(struct run *run) {
     struct digest digest;
     TRY(model_digest(run->reference, &digest));
     if (!digest_is_zero(run->state.reference) && !digest_equal(digest, run->state.reference))
-        return fail(STATUS_MISMATCH, "%s: not the weights that this run has as its reference; right would be the same directory",
-                    path);
+        return fail(STATUS_MISMATCH,
+                    "%s: not the weights that this run has as its reference; right would be the same directory", path);
     run->state.reference = digest;
     return STATUS_OK;
 }
@@ -112,8 +113,9 @@ static enum status check_resumed(const struct run *run, const struct checkpoint 
     if (checkpoint->state.run_id != run->directory.run_id)
         return fail(STATUS_MISMATCH, "%s: of another run", checkpoint->directory);
     if (checkpoint->state.questions != run->train.digest)
-        return fail(STATUS_MISMATCH, "data.train: its questions are not those that the run began with; right would be the "
-                                     "same files");
+        return fail(STATUS_MISMATCH,
+                    "data.train: its questions are not those that the run began with; right would be the "
+                    "same files");
     return STATUS_OK;
 }
 
@@ -240,9 +242,10 @@ static void log_plan(const struct run *run) {
     int64_t parameters = run->model->layout->total;
     double weights = (double)parameters * (double)dtype_bytes(run->model->type);
     log_event(LOG_INFO, "memory_plan",
-              "device=\"%s\" parameters=%" PRId64 " weights_gb=%.3f optimiser_gb=%.3f versions_gb=%.3f", run->device->name,
-              parameters, weights * (run->reference ? 2 : 1) / 1e9,
-              (double)optimiser_bytes(parameters, run->model->type) / 1e9, weights * (double)(run->config->run_lag + 2) / 1e9);
+              "device=\"%s\" parameters=%" PRId64 " weights_gb=%.3f optimiser_gb=%.3f versions_gb=%.3f",
+              run->device->name, parameters, weights * (run->reference ? 2 : 1) / 1e9,
+              (double)optimiser_bytes(parameters, run->model->type) / 1e9,
+              weights * (double)(run->config->run_lag + 2) / 1e9);
 }
 
 static enum status open_disk(struct run *run) {

@@ -76,8 +76,8 @@ static enum status open_trainer(struct sft *s) {
                                           .warmup = (uint64_t)config->sft_warmup,
                                           .steps = (uint64_t)config->sft_steps};
     TRY(optimiser_create(s->model, &settings, &s->optimiser));
-    struct microbatch_weight most = microbatch_most(
-        (struct microbatch_weight){s->data.longest, s->data.longest_answer}, (uint32_t)config->train_microbatch_tokens);
+    struct microbatch_weight most = microbatch_most((struct microbatch_weight){s->data.longest, s->data.longest_answer},
+                                                    (uint32_t)config->train_microbatch_tokens);
     struct train_limits limits = {.rows_max = (int32_t)most.rows,
                                   .targets_max = (int32_t)most.targets,
                                   .logit_chunk = (int32_t)config->train_logit_chunk};
@@ -114,7 +114,8 @@ static enum status run_cut(struct sft *s, struct microbatch cut, double scale, d
     return train_backward(s->train, s->batch, s->dlp, s->optimiser->gradient);
 }
 
-static enum status run_update(struct sft *s, uint64_t step, double *out_loss, uint64_t *rows, struct update *out_update) {
+static enum status run_update(struct sft *s, uint64_t step, double *out_loss, uint64_t *rows,
+                              struct update *out_update) {
     uint32_t batch = (uint32_t)s->config->sft_batch;
     uint64_t targets = 0;
     for (uint32_t i = 0; i < batch; i++) {
@@ -133,8 +134,9 @@ static enum status run_update(struct sft *s, uint64_t step, double *out_loss, ui
         TRY(run_cut(s, s->cuts[c], 1 / (double)targets, &loss, rows));
     TRY(optimiser_update(s->optimiser, step, loss, out_update));
     if (out_update->skipped)
-        return fail(STATUS_NONFINITE, "sft: update %llu: loss %g, gradient norm %g; right would be finite numbers: try a "
-                                      "smaller sft.lr (%g)",
+        return fail(STATUS_NONFINITE,
+                    "sft: update %llu: loss %g, gradient norm %g; right would be finite numbers: try a "
+                    "smaller sft.lr (%g)",
                     (unsigned long long)step, loss, out_update->gradient_norm, s->config->sft_lr);
     *out_loss = loss;
     return STATUS_OK;

@@ -50,8 +50,8 @@ static enum status add_row(struct sft_data *data, const struct chat *chat, const
     return STATUS_OK;
 }
 
-static enum status load_rows(const char *path, const struct chat *chat, uint32_t positions_max, struct json_lines *lines,
-                             struct sft_data *data) {
+static enum status load_rows(const char *path, const struct chat *chat, uint32_t positions_max,
+                             struct json_lines *lines, struct sft_data *data) {
     for (;;) {
         json_t *row;
         enum status status = json_lines_next(lines, &row);
@@ -68,7 +68,8 @@ static enum status load_rows(const char *path, const struct chat *chat, uint32_t
     return data->count > 0 ? STATUS_OK : fail(STATUS_FORMAT, "%s: no examples; right would be one object a line", path);
 }
 
-enum status sft_data_load(const char *path, const struct chat *chat, uint32_t positions_max, struct sft_data *out_data) {
+enum status sft_data_load(const char *path, const struct chat *chat, uint32_t positions_max,
+                          struct sft_data *out_data) {
     struct json_lines lines;
     TRY(json_lines_open(&lines, path, SFT_LINE_BYTES_MAX));
     struct sft_data data = {0};

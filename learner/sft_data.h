@@ -10,10 +10,10 @@
 #define SFT_EXAMPLES_MAX (64u << 20)
 
 struct sft_data {
-    struct token_list ids;  /* prompt, answer, prompt, answer, ... */
-    uint64_t *starts;       /* [2 count + 1]: example i's prompt begins at starts[2i], its answer at starts[2i+1] */
+    struct token_list ids; /* prompt, answer, prompt, answer, ... */
+    uint64_t *starts;      /* [2 count + 1]: example i's prompt begins at starts[2i], its answer at starts[2i+1] */
     uint32_t count, capacity;
-    uint32_t longest;       /* prompt and answer together */
+    uint32_t longest; /* prompt and answer together */
     uint32_t longest_prompt, longest_answer;
 };
 
@@ -25,7 +25,8 @@ void sft_data_deinit(struct sft_data *data);
 const int32_t *sft_prompt(const struct sft_data *data, uint32_t index, int32_t *out_count);
 const int32_t *sft_answer(const struct sft_data *data, uint32_t index, int32_t *out_count);
 
-/* Which example stands at a place of the endless sequence of shuffled epochs: a pure function of seed, count and place. */
+/* Which example stands at a place of the endless sequence of shuffled epochs: a function of seed, count and place
+ * alone. */
 struct sft_order {
     uint64_t seed;
     uint32_t count, epoch;

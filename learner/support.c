@@ -7,8 +7,8 @@
 #include "common/base/fs.h"
 
 static const char *const tokenizer_files[] = {
-    "tokenizer.json",       "tokenizer_config.json",   "vocab.json",          "merges.txt",
-    "added_tokens.json",    "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
+    "tokenizer.json",    "tokenizer_config.json",   "vocab.json",          "merges.txt",
+    "added_tokens.json", "special_tokens_map.json", "chat_template.jinja", "generation_config.json",
 };
 
 enum status support_copy_tokenizer(const char *from_directory, const char *to_directory) {
@@ -33,7 +33,8 @@ const char *support_device_spec(const struct run_config *config) {
     return names[config->model_device];
 }
 
-int32_t support_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits) {
+int32_t support_keep_layers(const struct device *device, const struct model_config *config,
+                            struct train_limits limits) {
     if (device->kind != DEVICE_CPU)
         return -1;
     int64_t room = (int64_t)sysconf(_SC_AVPHYS_PAGES) / 2 * (int64_t)sysconf(_SC_PAGESIZE);

@@ -8,14 +8,15 @@
 #include "common/model/tokenizer.h"
 #include "common/model/train.h"
 
-/* Copy what stands beside the weights (tokenizer, chat template, generation settings; not config.json), as far as it is there. */
+/* Copy what stands beside the weights (tokenizer, chat template, generation settings; not config.json), as far as it is
+ * there. */
 enum status support_copy_tokenizer(const char *from_directory, const char *to_directory);
 
 /* Name of the device of model.device. */
 const char *support_device_spec(const struct run_config *config);
 
-/* Layers whose activations are kept for the backward pass: as many as fit half of the memory that is free now (on the CPU). It
- * changes no bit. */
+/* Layers whose activations are kept for the backward pass: as many as fit half of the memory that is free now (on the
+ * CPU). It changes no bit. */
 int32_t support_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits);
 
 /* Call use(context, path) for each path of a ':'-separated list; empty parts are skipped. */

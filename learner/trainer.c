@@ -22,7 +22,7 @@ struct trainer {
     float temperature;
     /* one micro-batch, host: [targets most] */
     float *lp, *entropy, *reference_lp, *dlp;
-    float *weight; /* [answer_tokens] of one answer */
+    float *weight;           /* [answer_tokens] of one answer */
     const int32_t **answers; /* [group] */
     int32_t *answer_counts;  /* [group] */
     /* one step: [groups], and rewards [groups * group] */
@@ -152,10 +152,11 @@ struct optimiser *trainer_optimiser(struct trainer *trainer) {
 
 /* ---- what came in ---- */
 
-static enum status check_sample(const struct trainer *t, const struct answer_sample *sample, uint32_t slot, uint32_t index) {
+static enum status check_sample(const struct trainer *t, const struct answer_sample *sample, uint32_t slot,
+                                uint32_t index) {
     if (sample->count == 0 || sample->count > t->limits.answer_tokens)
-        return fail(STATUS_FORMAT, "slot %u: answer %u has %u tokens; right would be 1 to %u", slot, index, sample->count,
-                    t->limits.answer_tokens);
+        return fail(STATUS_FORMAT, "slot %u: answer %u has %u tokens; right would be 1 to %u", slot, index,
+                    sample->count, t->limits.answer_tokens);
     for (uint32_t i = 0; i < sample->count; i++)
         if (sample->ids[i] < 0 || sample->ids[i] >= t->model->valid_vocab)
             return fail(STATUS_FORMAT, "slot %u: answer %u: token id %d; right would be below %d", slot, index,
@@ -171,8 +172,8 @@ static enum status check_groups(const struct trainer *t, const struct trainer_gr
         if (!scored)
             continue;
         if (groups[g].prompt_count == 0 || groups[g].prompt_count > t->limits.prompt_tokens)
-            return fail(STATUS_FORMAT, "slot %u: a prompt of %u tokens; right would be 1 to %u", g, groups[g].prompt_count,
-                        t->limits.prompt_tokens);
+            return fail(STATUS_FORMAT, "slot %u: a prompt of %u tokens; right would be 1 to %u", g,
+                        groups[g].prompt_count, t->limits.prompt_tokens);
         if (scored->group.sample_count > t->limits.group || scored->score_count != scored->group.sample_count)
             return fail(STATUS_FORMAT, "slot %u: %u answers with %u scores; right would be equal and at most %u", g,
                         scored->group.sample_count, scored->score_count, t->limits.group);
@@ -193,7 +194,8 @@ static void tally(const struct trainer_group *group, struct step_figures *figure
         figures->truncated += sample->finish == FINISH_LENGTH;
         figures->other_class += !scored->group.same_class;
         figures->longest = sample->count > figures->longest ? sample->count : figures->longest;
-        figures->shortest = figures->answers == 1 || sample->count < figures->shortest ? sample->count : figures->shortest;
+        figures->shortest =
+            figures->answers == 1 || sample->count < figures->shortest ? sample->count : figures->shortest;
         if (scored->scores[i].verdict < VERDICT_COUNT)
             figures->verdicts[scored->scores[i].verdict]++;
     }
@@ -237,7 +239,8 @@ static bool counted(const struct trainer *t, const struct trainer_group *groups,
     return groups[g].scored && (t->count_dead_tokens || live(t, groups, g));
 }
 
-static void count_group(const struct trainer *t, const struct trainer_group *group, uint64_t *tokens, uint64_t *answers) {
+static void count_group(const struct trainer *t, const struct trainer_group *group, uint64_t *tokens,
+                        uint64_t *answers) {
     for (uint32_t i = 0; i < group->scored->group.sample_count; i++) {
         const struct answer_sample *sample = &group->scored->group.samples[i];
         *tokens += masked(t, sample) ? 0 : sample->count;
@@ -324,7 +327,8 @@ static enum status run_batch(struct trainer *t, const struct trainer_group *grou
 }
 
 enum status trainer_step(struct trainer *t, uint64_t step, const struct trainer_group *groups, uint32_t group_count,
-                         trainer_gate gate, void *gate_context, float *out_advantages, struct step_figures *out_figures) {
+                         trainer_gate gate, void *gate_context, float *out_advantages,
+                         struct step_figures *out_figures) {
     TRY(check_groups(t, groups, group_count));
     struct step_figures figures = {0};
     prepare(t, groups, group_count, out_advantages, &figures);

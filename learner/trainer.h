@@ -1,10 +1,10 @@
-/* The trainer: one step's scored groups in, one update out. It knows the model, the reference, the objective and the optimiser,
- * and nothing of hubs, versions or files.
+/* The trainer: one step's scored groups in, one update out. It knows the model, the reference, the objective and the
+ * optimiser, and nothing of hubs, versions or files.
  *
- * Groups come in slot order. They are cut into micro-batches (microbatch.h), packed as trees, and gradients add in that order,
- * so the update's bits depend on nothing but the groups. A dead group (zero variance) without a KL term has no gradient and is
- * not computed. Actors of another class: old is the policy itself, the behaviour enters as a weight (loss_importance).
- * One thread, the device's. */
+ * Groups come in slot order. They are cut into micro-batches (microbatch.h), packed as trees, and gradients add in that
+ * order, so the update's bits depend on nothing but the groups. A dead group (zero variance) without a KL term has no
+ * gradient and is not computed. Actors of another class: old is the policy itself, the behaviour enters as a weight
+ * (loss_importance). One thread, the device's. */
 #ifndef CANDOR_LEARNER_TRAINER_H
 #define CANDOR_LEARNER_TRAINER_H
 
@@ -21,9 +21,9 @@
 struct trainer;
 
 struct trainer_limits {
-    uint32_t prompt_tokens;  /* longest prompt */
-    uint32_t answer_tokens;  /* longest answer */
-    uint32_t group, groups;  /* answers a group, groups a step */
+    uint32_t prompt_tokens; /* longest prompt */
+    uint32_t answer_tokens; /* longest answer */
+    uint32_t group, groups; /* answers a group, groups a step */
     uint32_t microbatch_tokens, logit_chunk;
 };
 
@@ -38,12 +38,12 @@ struct step_figures {
     struct advantage_stats advantage;
     struct loss_sums loss;
     struct update update;
-    double entropy;              /* sum over trained tokens */
-    double behaviour_gap;        /* greatest |lp - behaviour lp| over answers of the learner's class; exactly 0 at lag 0 */
-    uint64_t trained_tokens;     /* answer tokens that went through the model */
+    double entropy;          /* sum over trained tokens */
+    double behaviour_gap;    /* greatest |lp - behaviour lp| over answers of the learner's class; exactly 0 at lag 0 */
+    uint64_t trained_tokens; /* answer tokens that went through the model */
     uint64_t answer_tokens, prompt_tokens;
     uint32_t groups, answers, truncated, longest, shortest;
-    uint32_t other_class;        /* answers of actors of another class */
+    uint32_t other_class; /* answers of actors of another class */
     uint32_t verdicts[VERDICT_COUNT];
     uint32_t micro_batches;
     double forward_seconds, backward_seconds, update_seconds;
@@ -60,9 +60,10 @@ struct trainer_group {
     const struct message_scored *scored;
 };
 
-/* STATUS_FORMAT, and nothing changed, when a group does not fit the limits or holds an id outside the vocabulary. A non-finite
- * loss or norm is no error: figures->update.skipped. */
-enum status trainer_step(struct trainer *trainer, uint64_t step, const struct trainer_group *groups, uint32_t group_count,
-                         trainer_gate gate, void *gate_context, float *out_advantages, struct step_figures *out_figures);
+/* STATUS_FORMAT, and nothing changed, when a group does not fit the limits or holds an id outside the vocabulary. A
+ * non-finite loss or norm is no error: figures->update.skipped. */
+enum status trainer_step(struct trainer *trainer, uint64_t step, const struct trainer_group *groups,
+                         uint32_t group_count, trainer_gate gate, void *gate_context, float *out_advantages,
+                         struct step_figures *out_figures);
 
 #endif

@@ -22,7 +22,8 @@ enum status version_create(uint32_t number, enum dtype type, uint64_t elements, 
 enum status version_capture(const struct model *model, uint32_t number, struct version **out_version) {
     struct version *version;
     TRY(version_create(number, model->type, (uint64_t)model->layout->total, &version));
-    model->device->ops->download(model->device, version->data, model->data, version->elements * dtype_bytes(model->type));
+    model->device->ops->download(model->device, version->data, model->data,
+                                 version->elements * dtype_bytes(model->type));
     enum status status = model_digest(model, &version->digest);
     if (status != STATUS_OK) {
         version_release(version);

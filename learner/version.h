@@ -1,5 +1,6 @@
-/* A version of the weights in host memory, frozen: what the hub serves to actors and what a checkpoint writes while the device's
- * copy already changes. Reference counted; the last one who lets go frees it. Retain and release from any thread. */
+/* A version of the weights in host memory, frozen: what the hub serves to actors and what a checkpoint writes while the
+ * device's copy already changes. Reference counted; the last one who lets go frees it. Retain and release from any
+ * thread. */
 #ifndef CANDOR_LEARNER_VERSION_H
 #define CANDOR_LEARNER_VERSION_H
 
@@ -9,12 +10,12 @@
 #include "common/model/parameters.h"
 
 struct version {
-    uint32_t number;         /* weights after so many steps */
-    struct digest digest;    /* of the content (DESIGN section 8) */
-    struct digest canary;    /* zero: not computed */
+    uint32_t number;      /* weights after so many steps */
+    struct digest digest; /* of the content (DESIGN section 8) */
+    struct digest canary; /* zero: not computed */
     enum dtype type;
     uint64_t elements;
-    void *data;              /* [elements] host */
+    void *data; /* [elements] host */
     atomic_uint references;
 };
 

@@ -1,5 +1,5 @@
-/* The objective against TRL's own code: every aggregation, KL on, off and bias-corrected, clips active on both sides, dual clip,
- * sequence level, CISPO; advantages at each scale. trl_loss.json is written by make_trl_loss.py. */
+/* The objective against TRL's own code: every aggregation, KL on, off and bias-corrected, clips active on both sides,
+ * dual clip, sequence level, CISPO; advantages at each scale. trl_loss.json is written by make_trl_loss.py. */
 #include "tests/support/test.h"
 
 #include <math.h>
@@ -80,7 +80,8 @@ static void check_step(const json_t *step) {
         floats(json_array_get(json_object_get(golden, "reference"), i), reference, LONGEST);
         floats(json_array_get(json_object_get(step, "dlp"), i), want, LONGEST);
         loss_answer(&settings, &answer, loss_scale(&settings, &counts, answer.count), dlp, &sums);
-        for (uint32_t t = 0; t < answer.count; t++) /* TRL works in fp32; its sums over an answer differ in the last digits */
+        for (uint32_t t = 0; t < answer.count;
+             t++) /* TRL works in fp32; its sums over an answer differ in the last digits */
             if (fabs((double)dlp[t] - (double)want[t]) > 2e-7 + 2e-6 * fabs((double)want[t]))
                 fail_msg("%s: answer %u token %u: %.9g, TRL has %.9g", shown, i, t, (double)dlp[t], (double)want[t]);
     }
@@ -120,15 +121,16 @@ static void advantages_are_trls(void **state) {
     for (size_t c = 0; c < json_array_size(cases); c++) {
         const json_t *one = json_array_get(cases, c);
         float rewards[ANSWERS_MAX], want[ANSWERS_MAX], got[ANSWERS_MAX];
-        uint32_t total = floats(json_object_get(one, "rewards"), rewards, ANSWERS_MAX), group = (uint32_t)real(one, "group");
+        uint32_t total = floats(json_object_get(one, "rewards"), rewards, ANSWERS_MAX),
+                 group = (uint32_t)real(one, "group");
         floats(json_object_get(one, "advantages"), want, ANSWERS_MAX);
         uint32_t counts[ANSWERS_MAX];
         bool dead[ANSWERS_MAX];
         for (uint32_t g = 0; g < total / group; g++)
             counts[g] = group;
         struct advantage_stats stats;
-        advantage_compute((enum advantage_scale)choice(one, "scale", scales, 3), 1e-4, rewards, counts, total / group, got,
-                          dead, &stats);
+        advantage_compute((enum advantage_scale)choice(one, "scale", scales, 3), 1e-4, rewards, counts, total / group,
+                          got, dead, &stats);
         for (uint32_t i = 0; i < total; i++)
             if (fabsf(got[i] - want[i]) > 1e-6f)
                 fail_msg("%s[%u]: %.9g, TRL has %.9g", scales[c], i, (double)got[i], (double)want[i]);

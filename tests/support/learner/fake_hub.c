@@ -67,7 +67,8 @@ enum status hub_server_offer(struct hub_server *server, const struct hub_work *w
     fake.offers[fake.offer_count++].newest = newest;
     struct work *copy = &server->works[server->work_count++];
     *copy = (struct work){.work = *work, .slots = malloc(work->slot_count * sizeof *copy->slots)};
-    memcpy(copy->slots, work->slots, work->slot_count * sizeof *copy->slots); /* what they point to outlives the server */
+    memcpy(copy->slots, work->slots,
+           work->slot_count * sizeof *copy->slots); /* what they point to outlives the server */
     return STATUS_OK;
 }
 
@@ -115,7 +116,10 @@ static void answer(struct hub_server *server, const struct message_lease *lease,
     int32_t count = (int32_t)lease->prompt_count;
     for (int32_t i = 0; i < count; i++)
         rows[i] = (struct infer_row){sequence, lease->prompt[i], i == count - 1};
-    struct rng_key key = {.seed = lease->seed, .step = lease->key.step, .slot = lease->key.slot, .sample = (uint16_t)index,
+    struct rng_key key = {.seed = lease->seed,
+                          .step = lease->key.step,
+                          .slot = lease->key.slot,
+                          .sample = (uint16_t)index,
                           .stream = lease->key.stream};
     struct sampling sampling = {.temperature = lease->temperature, .top_p = 1};
     uint32_t made = 0;
@@ -130,8 +134,11 @@ static void answer(struct hub_server *server, const struct message_lease *lease,
         count = 1;
     }
     infer_sequence_close(server->infer, sequence);
-    *out_sample = (struct answer_sample){.ids = ids, .logprobs = lp, .count = made,
-                                         .finish = stopped ? FINISH_STOP : FINISH_LENGTH, .text = {"words", 5}};
+    *out_sample = (struct answer_sample){.ids = ids,
+                                         .logprobs = lp,
+                                         .count = made,
+                                         .finish = stopped ? FINISH_STOP : FINISH_LENGTH,
+                                         .text = {"words", 5}};
     bool right = hash64(ids, made * sizeof *ids) % 2 == 0;
     *out_score = (struct sample_score){.verdict = right ? VERDICT_CORRECT : VERDICT_WRONG, .reward = right};
 }

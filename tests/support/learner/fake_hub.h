@@ -1,5 +1,5 @@
-/* hub_server of common/hub/server.h without sockets, actors or time, for tests of the run's loop: taking work generates the
- * answers on the spot from the weights that the leases name. An answer is right when the hash of its ids is even.
+/* hub_server of common/hub/server.h without sockets, actors or time, for tests of the run's loop: taking work generates
+ * the answers on the spot from the weights that the leases name. An answer is right when the hash of its ids is even.
  * It takes the place of the real one at link time. */
 #ifndef CANDOR_TESTS_SUPPORT_LEARNER_FAKE_HUB_H
 #define CANDOR_TESTS_SUPPORT_LEARNER_FAKE_HUB_H
@@ -12,9 +12,9 @@
 struct fake_hub {
     /* what the test wants */
     struct run *run;
-    uint32_t stop_at;         /* run_stop when this training step is taken; UINT32_MAX: never */
-    uint32_t fail_at;         /* a fatal error instead of this step's groups, as if killed; UINT32_MAX: never */
-    uint32_t poison;          /* bits of the steps in which a behaviour log-probability makes the loss infinite */
+    uint32_t stop_at; /* run_stop when this training step is taken; UINT32_MAX: never */
+    uint32_t fail_at; /* a fatal error instead of this step's groups, as if killed; UINT32_MAX: never */
+    uint32_t poison;  /* bits of the steps in which a behaviour log-probability makes the loss infinite */
     enum status fail_with;
     /* what the run did */
     struct {
@@ -24,7 +24,7 @@ struct fake_hub {
     } offers[FAKE_OFFERS_MAX];
     uint32_t offer_count;
     uint32_t published, released;
-    uint32_t alive_most;      /* versions published and not released */
+    uint32_t alive_most; /* versions published and not released */
 };
 
 extern struct fake_hub fake;

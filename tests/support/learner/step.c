@@ -17,14 +17,16 @@ static void fill_group(struct step *step, uint32_t g, struct rng_key key) {
                                                      .count = count,
                                                      .finish = s == 1 ? FINISH_LENGTH : FINISH_STOP,
                                                      .text = {"some \"text\"", 11}};
-        step->scores[g][s] = (struct sample_score){.verdict = s == g ? VERDICT_CORRECT : VERDICT_WRONG, .reward = s == g};
+        step->scores[g][s] =
+            (struct sample_score){.verdict = s == g ? VERDICT_CORRECT : VERDICT_WRONG, .reward = s == g};
     }
-    step->scored[g] = (struct message_scored){.group = {.samples = step->samples[g],
-                                                        .sample_count = STEP_SAMPLES,
-                                                        .same_class = 1,
-                                                        .grading = {.question_id = {"q-1", 3}, .question = {"who?", 4}}},
-                                              .scores = step->scores[g],
-                                              .score_count = STEP_SAMPLES};
+    step->scored[g] =
+        (struct message_scored){.group = {.samples = step->samples[g],
+                                          .sample_count = STEP_SAMPLES,
+                                          .same_class = 1,
+                                          .grading = {.question_id = {"q-1", 3}, .question = {"who?", 4}}},
+                                .scores = step->scores[g],
+                                .score_count = STEP_SAMPLES};
     step->groups[g] =
         (struct trainer_group){.prompt = step->prompts[g], .prompt_count = STEP_PROMPT, .scored = &step->scored[g]};
 }

@@ -5,11 +5,12 @@
 #include "common/base/log.h"
 #include "common/data/world.h"
 
-static const char shape[] = "{\"architectures\": [\"Qwen2ForCausalLM\"], \"model_type\": \"qwen2\", \"hidden_size\": 64, "
-                            "\"intermediate_size\": 96, \"num_hidden_layers\": 1, \"num_attention_heads\": 1, "
-                            "\"num_key_value_heads\": 1, \"hidden_act\": \"silu\", \"max_position_embeddings\": 64, "
-                            "\"rms_norm_eps\": 1e-06, \"rope_theta\": 10000.0, \"tie_word_embeddings\": false, "
-                            "\"torch_dtype\": \"bfloat16\", \"vocab_size\": 192, \"eos_token_id\": 176}\n";
+static const char shape[] =
+    "{\"architectures\": [\"Qwen2ForCausalLM\"], \"model_type\": \"qwen2\", \"hidden_size\": 64, "
+    "\"intermediate_size\": 96, \"num_hidden_layers\": 1, \"num_attention_heads\": 1, "
+    "\"num_key_value_heads\": 1, \"hidden_act\": \"silu\", \"max_position_embeddings\": 64, "
+    "\"rms_norm_eps\": 1e-06, \"rope_theta\": 10000.0, \"tie_word_embeddings\": false, "
+    "\"torch_dtype\": \"bfloat16\", \"vocab_size\": 192, \"eos_token_id\": 176}\n";
 
 void tiny_open(struct tiny *tiny) {
     *tiny = (struct tiny){0};

@@ -12,13 +12,14 @@ struct tiny {
     char directory[PATH_BYTES]; /* removed by tiny_close */
     char world[PATH_BYTES];     /* world_write's files, with a config.json of one layer */
     struct device *device;
-    struct model *model;        /* fresh weights of the world's shape */
+    struct model *model; /* fresh weights of the world's shape */
 };
 
 void tiny_open(struct tiny *tiny);
 void tiny_close(struct tiny *tiny);
 
-/* The defaults, model.path and data of the tiny world, run.directory = <directory>/run; then assignments, NULL-terminated. */
+/* The defaults, model.path and data of the tiny world, run.directory = <directory>/run; then assignments,
+ * NULL-terminated. */
 struct run_config *tiny_config(const struct tiny *tiny, const char *const *assignments);
 
 #endif

@@ -41,8 +41,12 @@ static void update(struct fixture *f, struct optimiser *optimiser, uint64_t step
 }
 
 static struct checkpoint_state state_at(struct fixture *f, uint64_t step) {
-    struct checkpoint_state state = {.step = step, .updates = f->optimiser->updates, .run_id = 0xabcdef0123456789u,
-                                     .config = {1, 2}, .questions = 77, .metrics_bytes = 1234};
+    struct checkpoint_state state = {.step = step,
+                                     .updates = f->optimiser->updates,
+                                     .run_id = 0xabcdef0123456789u,
+                                     .config = {1, 2},
+                                     .questions = 77,
+                                     .metrics_bytes = 1234};
     ASSERT_OK(model_digest(f->tiny.model, &state.weights));
     state.skips_in_row = (uint32_t)(step - state.updates);
     return state;
@@ -71,7 +75,7 @@ static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
     struct version *older;
     ASSERT_OK(version_capture(f.tiny.model, 1, &older));
     update(&f, f.optimiser, 1);
-    save(&f, 3, older); /* three steps, one of them skipped */
+    save(&f, 3, older);         /* three steps, one of them skipped */
     update(&f, f.optimiser, 2); /* while it is being written */
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     struct digest want;
@@ -81,7 +85,8 @@ static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
     ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
     assert_int_equal(f.damaged, 0);
     assert_true(found.state.step == 3 && found.state.updates == 2 && found.state.skips_in_row == 1);
-    assert_true(found.state.run_id == 0xabcdef0123456789u && found.state.questions == 77 && found.state.metrics_bytes == 1234);
+    assert_true(found.state.run_id == 0xabcdef0123456789u && found.state.questions == 77 &&
+                found.state.metrics_bytes == 1234);
     struct model *model;
     struct optimiser *optimiser;
     ASSERT_OK(model_load(f.tiny.device, found.directory, DTYPE_BF16, 64, 0, &model));

@@ -20,8 +20,8 @@ static double run(const struct loss_settings *settings, float dlp[5]) {
     struct loss_counts divisors = {.step_tokens = 5, .step_answers = 2, .batch_tokens = 5, .batches = 1};
     struct loss_sums sums = {0};
     for (int i = 0, at = 0; i < 2; at += (int)counts[i], i++) {
-        struct loss_answer answer = {.count = counts[i], .lp = lp + at, .old = old + at, .reference = reference + at,
-                                     .advantage = advantage[i]};
+        struct loss_answer answer = {
+            .count = counts[i], .lp = lp + at, .old = old + at, .reference = reference + at, .advantage = advantage[i]};
         loss_answer(settings, &answer, loss_scale(settings, &divisors, counts[i]), dlp + at, &sums);
     }
     return sums.loss;

@@ -32,8 +32,16 @@ static void leases_carry_prompt_golds_and_rules(void **state) {
     begin(&f);
     assert_int_equal(f.questions.set.count, 18);
     int32_t stop = 176;
-    struct question_work work = {.stream = WORK_TRAIN, .step = 4, .priority = 8, .version = 3, .weights = {1, 2}, .samples = 20,
-                                 .run_id = 9, .config = {3, 4}, .stops = &stop, .stop_count = 1};
+    struct question_work work = {.stream = WORK_TRAIN,
+                                 .step = 4,
+                                 .priority = 8,
+                                 .version = 3,
+                                 .weights = {1, 2},
+                                 .samples = 20,
+                                 .run_id = 9,
+                                 .config = {3, 4},
+                                 .stops = &stop,
+                                 .stop_count = 1};
     uint32_t indices[] = {5, 0, 5};
     struct message_lease *slots;
     ASSERT_OK(questions_slots(&f.questions, f.config, &work, indices, 3, &slots));

@@ -103,7 +103,8 @@ static void rollouts_are_capped_and_bad_batches_are_the_last_three(void **state)
         ASSERT_OK(run_directory_write_rollouts(&directory, k, step.groups, STEP_GROUPS, advantages));
         ASSERT_OK(run_directory_write_bad_batch(&directory, k, step.groups, STEP_GROUPS, advantages));
     }
-    ASSERT_OK(run_directory_write_rollouts(&directory, 5, step.groups, STEP_GROUPS, advantages)); /* again, after a resume */
+    ASSERT_OK(
+        run_directory_write_rollouts(&directory, 5, step.groups, STEP_GROUPS, advantages)); /* again, after a resume */
     uint64_t held = 0, size;
     struct fs_list kept;
     ASSERT_OK(fs_join(path, directory.path, "rollouts"));
@@ -152,8 +153,8 @@ static void a_line_of_metrics_is_json_and_sick_runs_are_named_in_words(void **st
     struct metrics_context context = {.step = 3, .step_seconds = 10, .wait_seconds = 9, .incarnation = 5};
     struct metrics metrics;
     metrics_make(&context, &figures, &metrics);
-    static const char *const wanted[] = {"cut at", "no final answer", "Unknown", "equal rewards", "skipped", "exactly 0",
-                                         "clipped", "entropy", "waited"};
+    static const char *const wanted[] = {"cut at",    "no final answer", "Unknown", "equal rewards", "skipped",
+                                         "exactly 0", "clipped",         "entropy", "waited"};
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
         if (!warns(&metrics, wanted[i]))
             fail_msg("no warning says \"%s\"", wanted[i]);

@@ -8,9 +8,9 @@
 #define STEPS 6
 
 static const char *const standard[] = {
-    "run.steps=6",       "sample.questions=3",       "sample.group=4",  "sample.max_new_tokens=5", "optim.lr=1e-2",
-    "optim.warmup=0",    "train.threads=1",          "loss.kl=0",       "prompt.system=Answer",    "checkpoint.every=2",
-    "log.level=error",
+    "run.steps=6",          "sample.questions=3", "sample.group=4",  "sample.max_new_tokens=5",
+    "optim.lr=1e-2",        "optim.warmup=0",     "train.threads=1", "loss.kl=0",
+    "prompt.system=Answer", "checkpoint.every=2", "log.level=error",
 };
 
 struct fixture {
@@ -254,7 +254,8 @@ static void evaluations_stand_between_versions_and_change_no_training_bit(void *
             continue;
         evals++;
         assert_int_equal(fake.offers[i].step, fake.offers[i].version);
-        for (uint32_t j = 0; j < fake.offer_count; j++) /* after its version's training, before that of any higher one */
+        for (uint32_t j = 0; j < fake.offer_count;
+             j++) /* after its version's training, before that of any higher one */
             if (fake.offers[j].stream == WORK_TRAIN)
                 assert_true((fake.offers[j].priority < fake.offers[i].priority) ==
                             (fake.offers[j].version <= fake.offers[i].version));

@@ -14,8 +14,8 @@ struct fixture {
 };
 
 static void begin(struct fixture *f, const char *const *more) {
-    const char *assignments[16] = {"loss.kl=0", "optim.lr=1e-3", "optim.warmup=0", "sample.max_new_tokens=6", "sample.group=4",
-                                   "sample.questions=4"};
+    const char *assignments[16] = {"loss.kl=0",      "optim.lr=1e-3",     "optim.warmup=0", "sample.max_new_tokens=6",
+                                   "sample.group=4", "sample.questions=4"};
     for (size_t i = 6; *more; more++, i++)
         assignments[i] = *more;
     tiny_open(&f->tiny);
@@ -25,8 +25,8 @@ static void begin(struct fixture *f, const char *const *more) {
         ASSERT_OK(model_create(f->tiny.device, &f->tiny.model->config, DTYPE_BF16, 64, 0, &f->reference));
         ASSERT_OK(model_initialise(f->reference, 7, 0.1)); /* the same as the policy */
     }
-    struct trainer_limits limits = {STEP_PROMPT, STEP_TOKENS, STEP_SAMPLES, STEP_GROUPS,
-                                    (uint32_t)f->config->train_microbatch_tokens, 64};
+    struct trainer_limits limits = {
+        STEP_PROMPT, STEP_TOKENS, STEP_SAMPLES, STEP_GROUPS, (uint32_t)f->config->train_microbatch_tokens, 64};
     ASSERT_OK(trainer_create(f->tiny.model, f->reference, f->config, &limits, &f->trainer));
     step_make(&f->step, f->tiny.model, 1);
 }
