@@ -125,20 +125,29 @@ static enum status offer_steps(struct run *run) {
     return STATUS_OK;
 }
 
+static bool needed(const struct run *run, uint32_t version) {
+    for (uint32_t i = 0; i < run->evals_pending; i++)
+        if (run->evals[i] == version)
+            return true;
+    return version >= version_of_step(run, (uint32_t)run->state.step);
+}
+
 /* Let go of versions that no step to come and no evaluation samples from. */
 static enum status retire_versions(struct run *run) {
-    uint32_t needed = version_of_step(run, (uint32_t)run->state.step);
-    for (uint32_t i = 0; i < run->evals_pending; i++)
-        needed = run->evals[i] < needed ? run->evals[i] : needed;
     uint32_t kept = 0;
+    enum status status = STATUS_OK;
     for (uint32_t i = 0; i < run->version_count; i++) {
-        if (run->versions[i]->number < needed)
-            version_release(run->versions[i]);
-        else
-            run->versions[kept++] = run->versions[i];
+        struct version *version = run->versions[i];
+        if (needed(run, version->number)) {
+            run->versions[kept++] = version;
+            continue;
+        }
+        enum status retired = hub_server_retire(run->server, version->number);
+        status = status == STATUS_OK ? retired : status;
+        version_release(version);
     }
     run->version_count = kept;
-    return hub_server_retire_below(run->server, needed);
+    return status;
 }
 
 /* ---- one step ---- */

@@ -15,15 +15,15 @@
 #include "common/weights/store.h"
 #include "proto/proto.h"
 
-#define CALLS_MAX 16          /* threads that ask at once */
-/* High-water marks. Control: what one actor can hold at most comes far below; a peer that is further behind is cut off, and says
- * hello again. Weights: twice the window of a fetch. */
+#define CALLS_MAX 16 /* threads that ask at once */
+/* High-water marks. Control: what one actor can hold at most comes far below; a peer that is further behind is cut off,
+ * and says hello again. Weights: twice the window of a fetch. */
 #define CONTROL_MESSAGES_MAX 1024
 #define WEIGHTS_MESSAGES_MAX 16
 /* Messages taken from one socket before the other has its turn. */
 #define CONTROL_TURN 256
 #define WEIGHTS_TURN 4
-#define CUT_OFF_MAX 256       /* connections that failed while one message was handled; more of them fail again */
+#define CUT_OFF_MAX 256 /* connections that failed while one message was handled; more of them fail again */
 #define TELEMETRY_MS 1000
 
 /* Asked by another thread, answered by the hub's. */
@@ -234,16 +234,11 @@ static void send_own_telemetry(struct hub_server *server, int64_t now_ms) {
     const struct {
         const char *name;
         uint64_t value;
-    } rows[] = {{"actors", hub_actor_count(server->hub)},
-                {"reward_workers", hub_worker_count(server->hub)},
-                {"leases_granted", counts->granted},
-                {"groups_accepted", counts->accepted},
-                {"duplicates", counts->duplicates},
-                {"duplicate_mismatches", counts->mismatches},
-                {"leases_expired", counts->expired},
-                {"leases_lost", counts->lost},
-                {"bytes_in", server->bytes_in},
-                {"bytes_out", server->bytes_out}};
+    } rows[] = {{"actors", hub_actor_count(server->hub)}, {"reward_workers", hub_worker_count(server->hub)},
+                {"leases_granted", counts->granted},      {"groups_accepted", counts->accepted},
+                {"duplicates", counts->duplicates},       {"duplicate_mismatches", counts->mismatches},
+                {"leases_expired", counts->expired},      {"leases_lost", counts->lost},
+                {"bytes_in", server->bytes_in},           {"bytes_out", server->bytes_out}};
     enum { ROWS = sizeof rows / sizeof rows[0] };
     struct telemetry_pair pairs[ROWS];
     for (size_t i = 0; i < ROWS; i++)
@@ -453,7 +448,8 @@ static enum status run_publish(struct hub_server *server, void *argument) {
         content_manifest(published->version, published->digest, published->elements, (enum dtype)published->dtype);
     manifest.current = 1;
     if (server->published_count == STORE_VERSIONS_MAX)
-        return fail(STATUS_LIMIT, "version %u: %d versions are published already", published->version, STORE_VERSIONS_MAX);
+        return fail(STATUS_LIMIT, "version %u: %d versions are published already", published->version,
+                    STORE_VERSIONS_MAX);
     TRY(store_publish(server->store, &manifest, published->data));
     hub_canary(server->hub, &published->digest, &published->canary, now_ms);
     enum status status = hub_publish(server->hub, &manifest, now_ms);
@@ -470,38 +466,61 @@ enum status hub_server_publish(struct hub_server *server, const struct published
     return ask(server, run_publish, &copy);
 }
 
-/* A skipped step publishes the same content under the next number: the content goes when its last number does. */
-static bool is_published(const struct hub_server *server, struct digest digest) {
+static const struct published *find_published(const struct hub_server *server, struct digest digest) {
     for (uint32_t i = 0; i < server->published_count; i++) {
         if (digest_equal(server->published[i].digest, digest))
-            return true;
+            return &server->published[i];
     }
-    return false;
+    return NULL;
 }
 
-static enum status run_retire_below(struct hub_server *server, void *argument) {
-    uint32_t version = *(const uint32_t *)argument, kept = 0, retired_count = 0;
+/* A skipped step publishes the same content under the next number: the content goes when its last number does, and is
+ * served from the memory of one that stays. */
+static enum status retire_one(struct hub_server *server, const struct published *retired) {
+    const struct published *other = find_published(server, retired->digest);
+    enum status status = STATUS_OK;
+    if (other) {
+        struct message_manifest manifest =
+            content_manifest(other->version, other->digest, other->elements, (enum dtype)other->dtype);
+        status = store_publish(server->store, &manifest, other->data);
+    } else {
+        hub_retire(server->hub, &retired->digest);
+        store_retire(server->store, retired->digest);
+    }
+    if (retired->release)
+        retired->release(retired->context);
+    return status;
+}
+
+struct version_range {
+    uint32_t first, end;
+};
+
+static enum status run_retire(struct hub_server *server, void *argument) {
+    const struct version_range *range = argument;
     struct published retired[STORE_VERSIONS_MAX];
+    uint32_t kept = 0, retired_count = 0;
     for (uint32_t i = 0; i < server->published_count; i++) {
-        if (server->published[i].version < version)
+        if (server->published[i].version >= range->first && server->published[i].version < range->end)
             retired[retired_count++] = server->published[i];
         else
             server->published[kept++] = server->published[i];
     }
     server->published_count = kept;
+    enum status status = STATUS_OK;
     for (uint32_t i = 0; i < retired_count; i++) {
-        if (!is_published(server, retired[i].digest)) {
-            hub_retire(server->hub, &retired[i].digest);
-            store_retire(server->store, retired[i].digest);
-        }
-        if (retired[i].release)
-            retired[i].release(retired[i].context);
+        enum status one = retire_one(server, &retired[i]);
+        status = status == STATUS_OK ? one : status;
     }
-    return STATUS_OK;
+    return status;
 }
 
 enum status hub_server_retire_below(struct hub_server *server, uint32_t version) {
-    return ask(server, run_retire_below, &version);
+    return ask(server, run_retire, &(struct version_range){0, version});
+}
+
+enum status hub_server_retire(struct hub_server *server, uint32_t version) {
+    return ask(server, run_retire, &(struct version_range){version, version + 1});
 }
 
 /* ---- figures ---- */

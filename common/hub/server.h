@@ -1,9 +1,9 @@
 /* The hub's thread: both ROUTER sockets, the hub state machine, the store of weights and telemetry.
  *
- * Ownership: sockets, hub, store and telemetry belong to the hub's thread. The owner (training thread, driver) asks it through
- * a bounded queue of calls and waits for the answer: the thread never waits for the network, so an answer takes no longer than
- * the messages at hand. Completed work is handed over under a mutex; its memory is then the taker's. I6: telemetry is a copy into
- * a ring; no call to Redis is made here. Any thread may call. */
+ * Ownership: sockets, hub, store and telemetry belong to the hub's thread. The owner (training thread, driver) asks it
+ * through a bounded queue of calls and waits for the answer: the thread never waits for the network, so an answer takes
+ * no longer than the messages at hand. Completed work is handed over under a mutex; its memory is then the taker's. I6:
+ * telemetry is a copy into a ring; no call to Redis is made here. Any thread may call. */
 #ifndef CANDOR_HUB_SERVER_H
 #define CANDOR_HUB_SERVER_H
 
@@ -35,8 +35,8 @@ enum status hub_server_offer(struct hub_server *server, const struct hub_work *w
 /* Forget offered work, or what was collected of it. */
 void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t step);
 
-/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on the
- * hub's thread. On failure it is not called. */
+/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on
+ * the hub's thread. On failure it is not called. */
 struct published {
     uint32_t version;
     struct digest digest, canary; /* canary zero: none to compare */
@@ -47,8 +47,9 @@ struct published {
     void *context;
 };
 enum status hub_server_publish(struct hub_server *server, const struct published *published);
-/* Versions below are neither leased nor wanted any more. */
+/* Versions below, or this one, are neither leased nor wanted any more. */
 enum status hub_server_retire_below(struct hub_server *server, uint32_t version);
+enum status hub_server_retire(struct hub_server *server, uint32_t version);
 
 /* Completed work: groups in slot order. */
 struct completed_work {
@@ -58,8 +59,8 @@ struct completed_work {
     struct message_scored **groups; /* [group_count]; NULL: skipped (I8, run.skip_stuck) */
     uint32_t *arrivals;             /* [arrival_count] slots in the order in which they were filled */
     uint32_t arrival_count;
-    double waited_seconds;          /* from offer to completion */
-    void *memory;                   /* the server's */
+    double waited_seconds; /* from offer to completion */
+    void *memory;          /* the server's */
 };
 /* The named work when complete; STATUS_TIMEOUT after timeout_ms; STATUS_RUN_FAILED after a fatal alarm, with its text;
  * STATUS_INTERRUPTED after hub_server_interrupt; STATUS_NOT_FOUND when it was never offered, or taken before. */

@@ -140,7 +140,7 @@ done
 
 echo "-- three actors, two reward workers, started before the learner"
 workers many 3 2
-start learner "$learner" --config run.ini --run many
+start learner "$learner" --config run.ini --run many --set train.threads=2
 finish learner
 stop actor1 actor2 actor3 reward1 reward2
 for i in 1 2 3; do

@@ -81,10 +81,10 @@ enum status hub_server_publish(struct hub_server *server, const struct published
     return STATUS_OK;
 }
 
-enum status hub_server_retire_below(struct hub_server *server, uint32_t version) {
+static enum status retire(struct hub_server *server, uint32_t first, uint32_t end) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < server->version_count; i++) {
-        if (server->versions[i].version >= version) {
+        if (server->versions[i].version < first || server->versions[i].version >= end) {
             server->versions[kept++] = server->versions[i];
             continue;
         }
@@ -93,6 +93,14 @@ enum status hub_server_retire_below(struct hub_server *server, uint32_t version)
     }
     server->version_count = kept;
     return STATUS_OK;
+}
+
+enum status hub_server_retire_below(struct hub_server *server, uint32_t version) {
+    return retire(server, 0, version);
+}
+
+enum status hub_server_retire(struct hub_server *server, uint32_t version) {
+    return retire(server, version, version + 1);
 }
 
 /* ---- answers ---- */
@@ -170,6 +178,10 @@ static void poison(struct completed_work *work) {
 enum status hub_server_take(struct hub_server *server, uint8_t stream, uint32_t step, int timeout_ms,
                             struct completed_work **out_work) {
     (void)timeout_ms;
+    if (stream == WORK_TRAIN && step >= fake.evals_until)
+        fake.evals_until = 0;
+    if (stream == WORK_EVAL && fake.evals_until > 0)
+        return STATUS_TIMEOUT;
     if (stream == WORK_TRAIN && step == fake.stop_at) {
         run_stop(fake.run);
         return STATUS_TIMEOUT;

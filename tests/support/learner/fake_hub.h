@@ -16,6 +16,7 @@ struct fake_hub {
     uint32_t fail_at; /* a fatal error instead of this step's groups, as if killed; UINT32_MAX: never */
     uint32_t poison;  /* bits of the steps in which a behaviour log-probability makes the loss infinite */
     enum status fail_with;
+    uint32_t evals_until; /* no evaluation is complete before this training step is taken */
     /* what the run did */
     struct {
         uint8_t stream;

@@ -270,6 +270,35 @@ static void evaluations_stand_between_versions_and_change_no_training_bit(void *
     tiny_close(&f.tiny);
 }
 
+static void a_slow_evaluation_keeps_its_own_version_and_no_others(void **state) {
+    (void)state;
+    struct fixture f;
+    char data[PATH_BYTES + 64], path[PATH_BYTES];
+    begin(&f);
+    snprintf(data, sizeof data, "data.eval=%s/held-out.jsonl", f.tiny.world);
+    const char *const more[] = {
+        data, "eval.every=16", "eval.samples=2", "eval.questions=5", "run.steps=30", "run.lag=1", NULL};
+    fake.evals_until = 28;
+    ASSERT_OK(live(&f, "run", more));
+    assert_true(fake.alive_most <= 3 + 2); /* lag + 2, and versions 0 and 16 */
+    in_run(&f, "run", "eval/step-000000.jsonl", path);
+    assert_true(fs_exists(path));
+    fake_hub_reset(); /* killed while version 0 is being evaluated: it is in the checkpoint, and evaluated then */
+    fake.evals_until = 28;
+    fake.fail_at = 10;
+    fake.fail_with = STATUS_IO;
+    ASSERT_FAILS(STATUS_IO, live(&f, "killed", more));
+    fake_hub_reset();
+    ASSERT_OK(live(&f, "killed", more));
+    struct digest left, right;
+    uint64_t bytes;
+    ASSERT_OK(hash_file(path, &left, &bytes));
+    in_run(&f, "killed", "eval/step-000000.jsonl", path);
+    ASSERT_OK(hash_file(path, &right, &bytes));
+    assert_true(digest_equal(left, right));
+    tiny_close(&f.tiny);
+}
+
 static void what_a_learner_lacks_is_named_by_key(void **state) {
     (void)state;
     struct fixture f;
@@ -295,6 +324,7 @@ int main(void) {
         cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
         cmocka_unit_test(too_many_skips_in_a_row_end_the_run_with_its_weights_kept),
         cmocka_unit_test(evaluations_stand_between_versions_and_change_no_training_bit),
+        cmocka_unit_test(a_slow_evaluation_keeps_its_own_version_and_no_others),
         cmocka_unit_test(what_a_learner_lacks_is_named_by_key),
     };
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);
