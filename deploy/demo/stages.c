@@ -37,19 +37,19 @@ enum status demo_stages(const struct demo *demo, struct stage out_stages[STAGES]
 
 /* Recipe: factuality.md section 6.3, with the numbers tuned for this world; 0.9 M parameters. */
 static const char config_text[] = "; Made by candor demo: every command of the demo reads this file.\n"
-                                  "[run]\nname = demo\nseed = %" PRIu64 "\nsteps = 100\nlag = 0\n"
+                                  "[run]\nname = demo\nseed = %" PRIu64 "\nsteps = 60\nlag = 0\n"
                                   "[model]\npath = %s\n"
                                   "[data]\ntrain = %s/train.jsonl\neval = %s/train.jsonl:%s/held-out.jsonl\n"
                                   "[prompt]\nsystem = Answer\nforced = Guess\nmax_tokens = 16\n"
-                                  "[sample]\ngroup = 20\nquestions = 32\nmax_new_tokens = 16\n"
+                                  "[sample]\ngroup = 20\nquestions = 64\nmax_new_tokens = 16\n"
                                   "[reward]\nrule = both\n"
                                   "[loss]\nkl = 0\n"
                                   "[optim]\nlr = 3e-4\nwarmup = 5\nbeta2 = 0.95\n"
                                   "[train]\nmicrobatch_tokens = 4096\nlogit_chunk = 1024\n"
                                   "[sft]\ndata = %s/sft.jsonl\nsteps = 600\nbatch = 128\nlr = 2e-3\nwarmup = 50\n"
-                                  "[eval]\nevery = 20\nsamples = 20\n"
-                                  "[checkpoint]\nevery = 40\n"
-                                  "[actor]\nin_flight = 640\nkv_tokens = 65536\n"
+                                  "[eval]\nevery = 15\nsamples = 20\n"
+                                  "[checkpoint]\nevery = 20\n"
+                                  "[actor]\nin_flight = 128\nkv_tokens = 65536\n"
                                   "[telemetry]\nredis = %s\n";
 
 /* Where a Redis server listens by default, when one does: then the run can be watched there too. */
