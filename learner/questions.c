@@ -88,8 +88,7 @@ enum status questions_load(const char *paths, uint64_t limit, const char *system
                            struct questions *out_questions) {
     struct questions q = {0};
     TRY(load_set(paths, events, &q.set));
-    if (limit > 0 && limit < q.set.count)
-        q.set.count = (uint32_t)limit;
+    question_set_limit(&q.set, limit);
     enum status status = STATUS_OK;
     q.starts = calloc((size_t)q.set.count + 1, sizeof *q.starts);
     q.alias_starts = calloc((size_t)q.set.count + 1, sizeof *q.alias_starts);

@@ -23,8 +23,8 @@ struct questions {
     uint64_t digest;        /* of the questions' content, in order: a resumed run must have the same */
 };
 
-/* paths: files separated by ':'. limit: the first so many questions, 0: all. system: the prompt; NULL: the chat form's
- * default. A prompt above prompt_tokens_max is STATUS_LIMIT naming its question. events may be NULL. */
+/* paths: files separated by ':'. limit: question_set_limit. system: the prompt; NULL: the chat form's default. A prompt
+ * above prompt_tokens_max is STATUS_LIMIT naming its question. events may be NULL. */
 enum status questions_load(const char *paths, uint64_t limit, const char *system, const struct chat *chat,
                            uint32_t prompt_tokens_max, const struct question_events *events,
                            struct questions *out_questions);

@@ -13,6 +13,7 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/rng.h"
+#include "common/data/output.h"
 
 #define ENTRIES_MAX (64u << 20)
 
@@ -21,12 +22,6 @@ enum fate { FATE_OPEN, FATE_REPEAT, FATE_UNUSED, FATE_TRAIN, FATE_HELD_OUT };
 struct entry {
     struct digest key; /* of the normalised text */
     uint8_t set, fate;
-};
-
-struct output {
-    FILE *file;
-    char path[PATH_BYTES], temporary[PATH_BYTES];
-    uint64_t rows;
 };
 
 struct mix {
@@ -215,35 +210,6 @@ static enum status decide(struct mix *mix) {
 /* ---- second pass
  * --------------------------------------------------------------------------------------------------------- */
 
-static enum status output_open(struct output *output, const char *directory, const char *name) {
-    char temporary[64];
-    snprintf(temporary, sizeof temporary, "%s.%ld.tmp", name, (long)getpid());
-    TRY(fs_join(output->path, directory, name));
-    TRY(fs_join(output->temporary, directory, temporary));
-    output->file = fopen(output->temporary, "wxe");
-    return output->file ? STATUS_OK : fail_errno("%s", output->temporary);
-}
-
-static enum status output_publish(struct output *output) {
-    bool whole = fflush(output->file) == 0 && fsync(fileno(output->file)) == 0;
-    whole = fclose(output->file) == 0 && whole;
-    output->file = NULL;
-    if (!whole || rename(output->temporary, output->path) != 0) {
-        enum status status = fail_errno("%s", output->path);
-        unlink(output->temporary);
-        return status;
-    }
-    return STATUS_OK;
-}
-
-static void output_drop(struct output *output) {
-    if (output->file) {
-        fclose(output->file);
-        unlink(output->temporary);
-        output->file = NULL;
-    }
-}
-
 static enum status write_chosen(void *user, const struct question *question) {
     struct mix *mix = user;
     if (mix->at >= mix->count || !digest_equal(mix->entries[mix->at].key, key_of(mix, question->text)))
@@ -256,20 +222,18 @@ static enum status write_chosen(void *user, const struct question *question) {
     copy.split = fate == FATE_TRAIN ? "train" : "held-out";
     buf_reset(&mix->line);
     question_put(&copy, &mix->line);
-    if (!buf_ok(&mix->line))
-        return fail(STATUS_NO_MEMORY, "mix: out of memory for a row");
-    output->rows++;
-    return fwrite(mix->line.data, 1, mix->line.bytes, output->file) == mix->line.bytes
-               ? STATUS_OK
-               : fail_errno("%s", output->temporary);
+    return output_put(output, &mix->line);
 }
 
 static enum status second_pass(struct mix *mix) {
     struct question_events events = {.question = write_chosen, .progress = pass_progress, .user = mix};
     struct question_counts counts;
     mix->at = mix->against_count;
-    for (int i = 0; i < 2; i++)
-        TRY(output_open(&mix->outputs[i], mix->options->directory, output_names[i]));
+    for (int i = 0; i < 2; i++) {
+        char path[PATH_BYTES];
+        TRY(fs_join(path, mix->options->directory, output_names[i]));
+        TRY(output_open(&mix->outputs[i], path));
+    }
     for (size_t i = 0; i < mix->options->input_count; i++)
         TRY(question_read(mix->options->inputs[i], &events, &counts));
     if (mix->at != mix->count)

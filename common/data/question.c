@@ -156,6 +156,46 @@ enum status question_set_load(const char *const *paths, size_t path_count, const
     return STATUS_OK;
 }
 
+/* Data sets told apart when a limit is shared out; those beyond share the last place. */
+#define SHARES_MAX 64
+
+struct share {
+    const char *name;
+    uint64_t count, kept;
+};
+
+static struct share *share_of(struct share *shares, const char *name) {
+    uint32_t i = 0;
+    while (i < SHARES_MAX - 1 && shares[i].name && strcmp(shares[i].name, name) != 0)
+        i++;
+    if (!shares[i].name)
+        shares[i].name = name;
+    return &shares[i];
+}
+
+void question_set_limit(struct question_set *set, uint64_t limit) {
+    if (limit == 0 || limit >= set->count)
+        return;
+    struct share shares[SHARES_MAX] = {{NULL, 0, 0}};
+    for (uint32_t i = 0; i < set->count; i++)
+        share_of(shares, set->questions[i].set)->count++;
+    for (uint64_t left = limit; left > 0;)
+        for (uint32_t s = 0; s < SHARES_MAX && left > 0; s++)
+            if (shares[s].kept < shares[s].count) {
+                shares[s].kept++;
+                left--;
+            }
+    struct question *questions = set->arena->questions;
+    set->count = 0;
+    for (uint32_t i = 0; set->count < limit; i++) {
+        struct share *share = share_of(shares, questions[i].set);
+        if (share->kept == 0)
+            continue;
+        share->kept--;
+        questions[set->count++] = questions[i];
+    }
+}
+
 void question_set_deinit(struct question_set *set) {
     if (set->arena)
         arena_free(set->arena);

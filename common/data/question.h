@@ -93,4 +93,8 @@ enum status question_set_load(const char *const *paths, size_t path_count, const
                               struct question_set *out_set, struct question_counts *out_counts);
 void question_set_deinit(struct question_set *set);
 
+/* Keep at most `limit` questions, in their order: the first of each data set, and of each as many as of any other that has
+ * so many. 0 keeps all. A file that holds one set after another would otherwise give only its first one. */
+void question_set_limit(struct question_set *set, uint64_t limit);
+
 #endif

@@ -1,8 +1,11 @@
-/* candor data: world, mix, show. */
+/* candor data: world, mix, sft, show. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/base/run_config.h"
+#include "common/data/examples.h"
 #include "common/data/mix.h"
 #include "common/data/world.h"
 #include "deploy/cli/commands.h"
@@ -119,6 +122,65 @@ static enum status data_mix(int argc, char **argv) {
     return STATUS_OK;
 }
 
+static enum status write_examples(struct examples_options *options, const char *config_path, const struct arg_list *set) {
+    struct run_config *config = NULL;
+    TRY(run_config_load(config_path, set->items, set->count, &config));
+    struct reading reading = {.list_unusable = false};
+    const struct question_events events = {.progress = show_progress, .user = &reading};
+    struct examples_report report;
+    options->system = config->prompt_system;
+    options->events = &events;
+    progress_begin(&reading.progress, "reading");
+    enum status status = examples_write(options, &report);
+    free(config);
+    if (status != STATUS_OK) {
+        progress_abort(&reading.progress);
+        return status;
+    }
+    progress_end(&reading.progress, "");
+    print_counts(&report.counts);
+    printf("%s: %" PRIu64 " examples of %" PRIu64 " questions, %" PRIu64 " of them Unknown", options->path, report.examples,
+           report.questions, report.unknown);
+    if (report.unfit > 0)
+        printf("; %" PRIu64 " questions left out: no answer that fits a box", report.unfit);
+    printf("\n");
+    return STATUS_OK;
+}
+
+static enum status data_sft(int argc, char **argv) {
+    struct arg_list inputs = {.count = 0}, set = {.count = 0};
+    int64_t seed = 1, limit = 0, draws = 1;
+    double unknown = 0.15;
+    const char *path = NULL, *config_path = NULL;
+    const struct arg args[] = {
+        {"out", ARG_TEXT, &path, "FILE", "the examples: JSONL of system, question, answer"},
+        {"seed", ARG_INT, &seed, "N", "which examples say Unknown (1)"},
+        {"limit", ARG_INT, &limit, "N", "questions to use, evenly from each set (all)"},
+        {"draws", ARG_INT, &draws, "N", "examples of each question (1)"},
+        {"unknown", ARG_REAL, &unknown, "SHARE", "share that says Unknown, of questions that can be answered (0.15)"},
+        {"config", ARG_TEXT, &config_path, "FILE", "configuration: prompt.system is the examples' system prompt"},
+        {"set", ARG_LIST, &set, "KEY=VALUE", "override a key of the configuration"},
+    };
+    const size_t count = sizeof args / sizeof args[0];
+    if (args_want_help(argc, argv)) {
+        args_help("candor data sft --out FILE [NAME=]FILE...",
+                  "Turns questions into examples for `candor sft`: the cold start, from which GRPO goes on. Answers are given in\n"
+                  "the form that the system prompt asks for, and a share of them is Unknown: what a model never says, GRPO\n"
+                  "cannot strengthen.",
+                  args, count);
+        return STATUS_OK;
+    }
+    TRY(args_parse(argc, argv, args, count, &inputs));
+    if (path == NULL || inputs.count == 0)
+        return fail(STATUS_USAGE, "--out FILE and at least one question file are needed");
+    if (seed < 0 || limit < 0 || draws < 1 || draws > EXAMPLES_DRAWS_MAX || !(unknown >= 0 && unknown <= 1))
+        return fail(STATUS_USAGE, "--seed and --limit: not negative; --draws: 1 to %d; --unknown: 0 to 1", EXAMPLES_DRAWS_MAX);
+    struct examples_options options = {.inputs = inputs.items, .input_count = inputs.count, .path = path,
+                                       .seed = (uint64_t)seed, .limit = (uint64_t)limit, .draws = (uint32_t)draws,
+                                       .unknown = unknown};
+    return write_examples(&options, config_path, &set);
+}
+
 static enum status data_show(int argc, char **argv) {
     struct arg_list files = {.count = 0};
     int64_t samples = 3;
@@ -155,11 +217,13 @@ enum status command_data(int argc, char **argv) {
         return data_world(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "mix") == 0)
         return data_mix(argc - 1, argv + 1);
+    if (argc >= 2 && strcmp(argv[1], "sft") == 0)
+        return data_sft(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "show") == 0)
         return data_show(argc - 1, argv + 1);
-    args_help("candor data world|mix|show [options]",
+    args_help("candor data world|mix|sft|show [options]",
               "  world  make the demo's small world of facts\n  mix    mix published question files evenly\n"
-              "  show   what a question file holds",
+              "  sft    turn questions into examples for `candor sft`\n  show   what a question file holds",
               NULL, 0);
-    return args_want_help(argc, argv) ? STATUS_OK : fail(STATUS_USAGE, "world, mix or show is missing");
+    return args_want_help(argc, argv) ? STATUS_OK : fail(STATUS_USAGE, "world, mix, sft or show is missing");
 }

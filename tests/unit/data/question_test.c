@@ -208,6 +208,32 @@ static void a_set_can_be_named(void **state) {
     assert_null(set.questions);
 }
 
+/* As `data mix` writes them: one set after another. */
+static void a_limit_takes_the_first_of_each_set_evenly(void **state) {
+    (void)state;
+    static const char text[] = "{\"set\": \"a\", \"question\": \"a1\", \"answer\": \"x\"}\n"
+                               "{\"set\": \"a\", \"question\": \"a2\", \"answer\": \"x\"}\n"
+                               "{\"set\": \"a\", \"question\": \"a3\", \"answer\": \"x\"}\n"
+                               "{\"set\": \"b\", \"question\": \"b1\", \"answer\": \"x\"}\n"
+                               "{\"set\": \"c\", \"question\": \"c1\", \"answer\": \"x\"}\n"
+                               "{\"set\": \"c\", \"question\": \"c2\", \"answer\": \"x\"}\n";
+    static const struct {
+        uint64_t limit;
+        const char *kept;
+    } cases[] = {{0, "a1a2a3b1c1c2"}, {1, "a1"}, {3, "a1b1c1"}, {5, "a1a2b1c1c2"}, {6, "a1a2a3b1c1c2"}, {99, "a1a2a3b1c1c2"}};
+    const char *paths[] = {put("limit.jsonl", text, sizeof text - 1)};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct question_set set;
+        char kept[64] = "";
+        ASSERT_OK(question_set_load(paths, 1, NULL, &set, NULL));
+        question_set_limit(&set, cases[i].limit);
+        for (uint32_t q = 0; q < set.count; q++)
+            strcat(kept, set.questions[q].text);
+        assert_string_equal(kept, cases[i].kept);
+        question_set_deinit(&set);
+    }
+}
+
 static void the_hash_depends_on_set_text_and_aliases(void **state) {
     (void)state;
     const char *ab[] = {"a", "b"}, *joined[] = {"ab"};
@@ -277,6 +303,7 @@ int main(void) {
         cmocka_unit_test(files_of_no_format_are_refused),
         cmocka_unit_test(an_unclosed_quote_ends_at_the_limit),
         cmocka_unit_test(a_set_can_be_named),
+        cmocka_unit_test(a_limit_takes_the_first_of_each_set_evenly),
         cmocka_unit_test(the_hash_depends_on_set_text_and_aliases),
         cmocka_unit_test(published_files_are_read_whole),
     };
