@@ -8,7 +8,7 @@
 #include "common/compute/cpu/kernels/panel.h"
 
 /* A panel is 32 KiB or less and stays in the first-level cache beside the rows of a tile. */
-#define PANEL_DEPTH (PANEL_VECTORS == 2 ? 256 : 448)
+#define PANEL_DEPTH (PANEL_VECTORS == 2 ? 160 : 448)
 #define TASK_ROWS 252 /* a multiple of every TILE_ROWS */
 #define TASK_STRIPS 8
 /* Rows of a tile: as many accumulators as the registers hold beside a panel row and one value of A. */
@@ -39,15 +39,19 @@ struct product {
     struct device *device;
 };
 
-/* sums [rows][STRIP] go on with (or start) their chains over one panel. A's element (i, p) is a[i * a_row + p *
- * a_column]. */
-static inline __attribute__((always_inline)) void tile(int rows, float *sums, const float *a, int64_t a_row,
-                                                       int64_t a_column, const float *panel, int64_t depth,
-                                                       bool start) {
+static int64_t parts(int64_t whole, int64_t part) {
+    return (whole + part - 1) / part;
+}
+
+/* sums [rows], sums_row floats apart, go on with (or start) their chains over one panel. A's element (i, p) is a[i *
+ * a_row + p * a_column]. */
+static inline __attribute__((always_inline)) void tile(int rows, float *sums, int64_t sums_row, const float *a,
+                                                       int64_t a_row, int64_t a_column, const float *panel,
+                                                       int64_t depth, bool start) {
     v16 sum[TILE_ROWS][PANEL_VECTORS];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < PANEL_VECTORS; j++)
-            sum[i][j] = start ? v16_zero() : v16_load(sums + i * STRIP + j * LANES);
+            sum[i][j] = start ? v16_zero() : v16_load(sums + i * sums_row + j * LANES);
     for (int64_t p = 0; p < depth; p++) {
         v16 b[PANEL_VECTORS];
         for (int j = 0; j < PANEL_VECTORS; j++)
@@ -60,42 +64,45 @@ static inline __attribute__((always_inline)) void tile(int rows, float *sums, co
     }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < PANEL_VECTORS; j++)
-            v16_store(sums + i * STRIP + j * LANES, sum[i][j]);
+            v16_store(sums + i * sums_row + j * LANES, sum[i][j]);
 }
 
 /* Up to TILE_ROWS rows in tiles of sizes that are compiled. */
-static inline __attribute__((always_inline)) void tiles(int64_t rows, float *sums, const float *a, int64_t a_row,
-                                                        int64_t a_column, const float *panel, int64_t depth,
-                                                        bool start) {
+static inline __attribute__((always_inline)) void tiles(int64_t rows, float *sums, int64_t sums_row, const float *a,
+                                                        int64_t a_row, int64_t a_column, const float *panel,
+                                                        int64_t depth, bool start) {
     while (rows > 0) {
         int size = 0;
 #define TILE(r)                                                                                                        \
     if (size == 0 && (r) <= TILE_ROWS && rows >= (r)) {                                                                \
-        tile((r), sums, a, a_row, a_column, panel, depth, start);                                                      \
+        tile((r), sums, sums_row, a, a_row, a_column, panel, depth, start);                                            \
         size = (r);                                                                                                    \
     }
         TILE(12)
         TILE(8)
         TILE(6)
         TILE(4)
-        TILE(3) TILE(2) TILE(1)
+        TILE(3)
+        TILE(2) TILE(1)
 #undef TILE
             rows -= size;
-        sums += size * STRIP;
+        sums += size * sums_row;
         a += size * a_row;
     }
 }
 
 /* All rows of a task over one panel; A strided [rows, k] */
-static void rows_strided(int64_t rows, float *sums, const float *a, int64_t stride, const float *panel, int64_t depth,
-                         bool start) {
-    tiles(rows, sums, a, stride, 1, panel, depth, start);
+static void rows_strided(int64_t rows, float *sums, int64_t sums_row, const float *a, int64_t stride,
+                         const float *panel, int64_t depth, bool start) {
+    tiles(rows, sums, sums_row, a, stride, 1, panel, depth, start);
 }
 
 /* The same with A packed as [tile][depth][TILE_ROWS]. */
-static void rows_packed(int64_t rows, float *sums, const float *a, const float *panel, int64_t depth, bool start) {
+static void rows_packed(int64_t rows, float *sums, int64_t sums_row, const float *a, const float *panel, int64_t depth,
+                        bool start) {
     for (int64_t i = 0; i < rows; i += TILE_ROWS)
-        tiles(least_i64(TILE_ROWS, rows - i), sums + i * STRIP, a + i * depth, 1, TILE_ROWS, panel, depth, start);
+        tiles(least_i64(TILE_ROWS, rows - i), sums + i * sums_row, sums_row, a + i * depth, 1, TILE_ROWS, panel, depth,
+              start);
 }
 
 /* A^T [k,m], its columns i0 .. and rows p0 .., to [tile][depth][TILE_ROWS]. */
@@ -141,43 +148,56 @@ struct product_scratch {
 };
 _Static_assert(sizeof(struct product_scratch) <= CPU_SCRATCH_BYTES, "scratch");
 
+/* Whether the sums of a strip are C itself: nothing is to be done to them at the end, and the strip is whole. */
+static bool in_place(const struct product *c, int64_t j0) {
+    bool plain = c->finish == FINISH_CONTINUE || (c->finish == FINISH_OVER && c->bias.data == NULL);
+    return plain && j0 + STRIP <= c->n;
+}
+
+/* One panel of a task: laid out, then used for all rows. */
+static void product_panel(const struct product *c, struct product_scratch *scratch, float *sums, int64_t i0,
+                          int64_t rows, int64_t j0, int64_t p0, int64_t depth) {
+    bool start = p0 == 0 && c->finish != FINISH_CONTINUE;
+    int64_t sums_row = STRIP;
+    if (in_place(c, j0)) {
+        sums = c->c + i0 * c->n + j0;
+        sums_row = c->n;
+    }
+    if (c->source == PANEL_TURN)
+        panel_turn(scratch->panel, c->b, c->n, c->k, j0, p0, depth);
+    else
+        panel_copy(scratch->panel, c->b, c->n, j0, p0, depth);
+    if (c->transposed_a)
+        rows_packed(rows, sums, sums_row, scratch->packed, scratch->panel, depth, start);
+    else
+        rows_strided(rows, sums, sums_row, c->a + i0 * c->k + p0, c->k, scratch->panel, depth, start);
+}
+
 /* A block of rows and a group of strips: one block of k after the other, so that A's part stays in the second-level
  * cache while the strips go over it. */
 static void product_task(const struct product *c, struct product_scratch *scratch, int64_t task) {
     int64_t i0 = task % c->row_blocks * c->rows, rows = least_i64(c->rows, c->m - i0);
     int64_t first = task / c->row_blocks * c->strips * STRIP, last = least_i64(first + c->strips * STRIP, c->n);
-    if (c->finish == FINISH_CONTINUE)
-        for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++)
+    for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++)
+        if (c->finish == FINISH_CONTINUE && !in_place(c, j0))
             start_rows(c, scratch->sums[s], i0, rows, j0);
-    int64_t blocks = (c->k + PANEL_DEPTH - 1) / PANEL_DEPTH, even = ((c->k + blocks - 1) / blocks + 31) / 32 * 32;
+    int64_t blocks = parts(c->k, PANEL_DEPTH), even = parts(parts(c->k, blocks), 32) * 32;
     for (int64_t p0 = 0; p0 < c->k; p0 += even) {
         int64_t depth = least_i64(even, c->k - p0);
-        bool start = p0 == 0 && c->finish != FINISH_CONTINUE;
         if (c->transposed_a)
             pack(scratch->packed, c, i0, rows, p0, depth);
-        for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++) {
-            if (c->source == PANEL_TURN)
-                panel_turn(scratch->panel, c->b, c->n, c->k, j0, p0, depth);
-            else
-                panel_copy(scratch->panel, c->b, c->n, j0, p0, depth);
-            if (c->transposed_a)
-                rows_packed(rows, scratch->sums[s], scratch->packed, scratch->panel, depth, start);
-            else
-                rows_strided(rows, scratch->sums[s], c->a + i0 * c->k + p0, c->k, scratch->panel, depth, start);
-        }
+        for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++)
+            product_panel(c, scratch, scratch->sums[s], i0, rows, j0, p0, depth);
     }
     for (int64_t j0 = first, s = 0; j0 < last; j0 += STRIP, s++)
-        finish_rows(c, scratch->sums[s], i0, rows, j0);
+        if (!in_place(c, j0))
+            finish_rows(c, scratch->sums[s], i0, rows, j0);
 }
 
 static void product_tasks(void *context, int64_t begin, int64_t end, int thread) {
     const struct product *c = context;
     for (int64_t task = begin; task < end; task++)
         product_task(c, cpu_scratch(c->device, thread), task);
-}
-
-static int64_t parts(int64_t whole, int64_t part) {
-    return (whole + part - 1) / part;
 }
 
 /* Tasks small enough that every thread gets some, and not smaller than needed: a task lays out its own panels. */
