@@ -10,7 +10,7 @@ _Static_assert(LEASES_MAX <= 1u << PLACE_BITS, "a place fits the low bits of a l
 
 enum status lease_table_init(struct lease_table *table, uint64_t incarnation, uint32_t capacity) {
     ASSERT(capacity > 0 && capacity <= LEASES_MAX);
-    struct lease_table fresh = {.capacity = capacity, .free_count = capacity};
+    struct lease_table fresh = {.capacity = capacity};
     fresh.leases = calloc(capacity, sizeof fresh.leases[0]);
     fresh.free_places = calloc(capacity, sizeof fresh.free_places[0]);
     if (!fresh.leases || !fresh.free_places) {
@@ -18,8 +18,6 @@ enum status lease_table_init(struct lease_table *table, uint64_t incarnation, ui
         free(fresh.free_places);
         return fail(STATUS_NO_MEMORY, "lease table of %u leases: no memory", capacity);
     }
-    for (uint32_t i = 0; i < capacity; i++)
-        fresh.free_places[i] = (uint16_t)(capacity - 1 - i);
     /* 46 random bits to start from: with the counter's growth and the place below them, 64 bits are never passed. */
     fresh.first = fresh.next = (incarnation >> 18) + 1;
     *table = fresh;
@@ -43,11 +41,9 @@ static int64_t in_order(const struct lease_table *table, int64_t deadline_ms) {
 }
 
 struct lease *lease_table_grant(struct lease_table *table, int64_t now_ms, int64_t deadline_ms) {
-    if (table->free_count == 0)
+    if (table->count == table->capacity)
         return NULL;
-    uint16_t place = table->free_places[--table->free_count];
-    if (place >= table->ever_used)
-        table->ever_used = place + 1u;
+    uint16_t place = table->free_count > 0 ? table->free_places[--table->free_count] : (uint16_t)table->ever_used++;
     struct lease *lease = &table->leases[place];
     *lease = (struct lease){
         .number = table->next++ << PLACE_BITS | place,
@@ -66,7 +62,7 @@ struct lease *lease_table_grant(struct lease_table *table, int64_t now_ms, int64
 
 struct lease *lease_table_find(const struct lease_table *table, uint64_t number) {
     uint32_t place = number & PLACE_MASK;
-    if (place >= table->capacity)
+    if (place >= table->ever_used)
         return NULL;
     struct lease *lease = &table->leases[place];
     return lease->status != LEASE_STATUS_FREE && lease->number == number ? lease : NULL;
@@ -152,7 +148,7 @@ void lease_table_check(const struct lease_table *table) {
         ASSERT((lease->status != LEASE_STATUS_CLOSED) == list_linked(&lease->of_slot));
         ASSERT((lease->status == LEASE_STATUS_ACTIVE) == list_linked(&lease->by_deadline));
     }
-    ASSERT(count == table->count && active == table->active && count + table->free_count == table->capacity);
+    ASSERT(count == table->count && active == table->active && count + table->free_count == table->ever_used);
     int64_t last_ms = INT64_MIN;
     for (struct link *link = table->by_deadline.next; link != &table->by_deadline; link = link->next, linked++) {
         const struct lease *lease = LIST_ELEMENT(link, struct lease, by_deadline);

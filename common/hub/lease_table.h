@@ -53,8 +53,8 @@ struct lease {
 struct lease_table {
     struct lease *leases; /* [capacity] */
     uint32_t capacity, count, active, free_count;
-    uint32_t ever_used;     /* places below it */
-    uint16_t *free_places;  /* [free_count] */
+    uint32_t ever_used;     /* places from here on were never used */
+    uint16_t *free_places;  /* [free_count] of those before */
     uint64_t first, next;   /* counters of this incarnation's numbers */
     struct link by_deadline, by_age;
 };

@@ -15,10 +15,12 @@
 #include "common/weights/store.h"
 #include "proto/proto.h"
 
-#define CALLS_MAX 16 /* threads that ask at once */
-/* High-water marks. Control: what one actor can hold at most comes far below; a peer that is further behind is cut off,
- * and says hello again. Weights: twice the window of a fetch. */
-#define CONTROL_MESSAGES_MAX 1024
+#define CALLS_MAX 16          /* threads that ask at once */
+/* High-water marks for each peer. What it sends waits in its own process beyond 256 messages. What it is sent are answers and leases,
+ * fewer than its outbox has groups; a peer that is further behind is cut off, and says hello again. Weights: twice the window of a
+ * fetch. */
+#define CONTROL_MESSAGES_MAX 256
+#define CONTROL_SENDS_MAX 16384
 #define WEIGHTS_MESSAGES_MAX 16
 /* Messages taken from one socket before the other has its turn. */
 #define CONTROL_TURN 256
@@ -308,7 +310,8 @@ static enum status open_all(struct hub_server *server, const struct hub_server_s
     struct socket_settings control = {.name = "hub.control",
                                       .endpoint = settings->control,
                                       .frame_bytes_max = FRAME_BYTES_MAX,
-                                      .messages_max = CONTROL_MESSAGES_MAX};
+                                      .messages_max = CONTROL_MESSAGES_MAX,
+                                      .sends_max = CONTROL_SENDS_MAX};
     TRY(socket_bind(server->transport, &control, &server->control));
     struct socket_settings weights = {.name = "hub.weights",
                                       .endpoint = settings->weights,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,14 +15,19 @@
 #include "common/transport/zap.h"
 #include "proto/limits.h"
 
-/* Options of transport.md section 1.1. */
+/* Options of transport.md section 1.1, but for ZeroMQ's own heartbeats: in 4.3.4 a heartbeat timer aborts the process ("Assertion
+ * failed: !_io_error", "... _input_stopped", libzmq issues 3937 and 4767) when a connection breaks while its receive queue is
+ * full, and they end healthy connections whose queue is full. Seen with 1,000 peers under load. Candor's peers beat every second
+ * at most, so a dead host is found by unacknowledged data (ZMQ_TCP_MAXRT), an idle one by keep-alive, a frozen process by the
+ * hub's own silence rule. */
 #define HANDSHAKE_MS 2000          /* how long a peer that has proved nothing may hold memory */
-#define HEARTBEAT_MS 2000          /* of ZeroMQ: finds dead hosts and frozen processes, nothing else */
-#define HEARTBEAT_TIMEOUT_MS 6000
 #define LINGER_MS 1000             /* what a closing socket may still send; a bye */
 #define RECONNECT_MS 100
 #define RECONNECT_MS_MAX 5000
-#define RETRANSMIT_MS 20000        /* ZMQ_TCP_MAXRT */
+#define RETRANSMIT_MS 10000        /* ZMQ_TCP_MAXRT */
+#define KEEPALIVE_IDLE_S 10
+#define KEEPALIVE_INTERVAL_S 5
+#define KEEPALIVE_COUNT 3
 #define BACKLOG 512                /* 1,000 actors that join at once */
 
 struct transport {
@@ -37,6 +43,16 @@ static enum status zmq_failed(const char *what) {
 }
 
 /* ---- context ---- */
+
+/* Every connection is a descriptor, and the usual soft limit is 1,024: below 1,000 actors on two sockets. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    rlim_t wanted = 4 * PEERS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 enum status transport_create(const struct transport_settings *settings, struct transport **out_transport) {
     enum status status;
@@ -60,12 +76,13 @@ enum status transport_create(const struct transport_settings *settings, struct t
         transport->has_learner_key = true;
     }
     transport->has_allow = settings->allow[0] != '\0';
+    raise_descriptor_limit();
     transport->context = zmq_ctx_new();
     if (!transport->context) {
         status = zmq_failed("zmq_ctx_new");
         goto failed;
     }
-    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, 2 * POLL_ITEMS_MAX);
+    zmq_ctx_set(transport->context, ZMQ_MAX_SOCKETS, PEERS_MAX);
     if (transport->has_key)
         TRY_GOTO(zap_start(transport->context, settings->allow, &transport->zap), failed);
     *out_transport = transport;
@@ -111,14 +128,15 @@ static enum status set_integers(void *socket, const struct integer_option *optio
 
 static enum status set_common(void *socket, const struct socket_settings *settings) {
     const struct integer_option options[] = {
-        {ZMQ_SNDHWM, (int)settings->messages_max},
+        {ZMQ_SNDHWM, (int)(settings->sends_max ? settings->sends_max : settings->messages_max)},
         {ZMQ_RCVHWM, (int)settings->messages_max},
         {ZMQ_LINGER, LINGER_MS},
         {ZMQ_IMMEDIATE, 1},
         {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
-        {ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS},
-        {ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS},
-        {ZMQ_HEARTBEAT_TTL, HEARTBEAT_TIMEOUT_MS},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S},
+        {ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S},
+        {ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT},
         {ZMQ_RECONNECT_IVL, RECONNECT_MS},
         {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MS_MAX},
         {ZMQ_TCP_MAXRT, RETRANSMIT_MS},

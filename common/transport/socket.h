@@ -42,6 +42,7 @@ struct socket_settings {
     const char *server_key; /* connecting: the other side's public key, Z85; "" or NULL: none is known */
     uint32_t frame_bytes_max;
     uint32_t messages_max;  /* high-water mark of each direction and peer: bytes are bounded by credit (I4) */
+    uint32_t sends_max;     /* another one for what is sent; 0: the same */
 };
 
 /* A ROUTER that listens. STATUS_CONFIG when the endpoint needs keys, is malformed, or is in use ("hub.control = ipc:///...: address
