@@ -77,8 +77,9 @@ static void open_weights(void *context, const char *endpoint) {
     char resolved[ENDPOINT_BYTES_MAX + 1];
     socket_close(&self->weights);
     enum status status = endpoint_resolve(endpoint, self->control_endpoint, resolved);
-    struct socket_settings settings = {"the learner's hub.weights", resolved, transport_learner_key(self->transport),
-                                       CHUNK_FRAME_BYTES_MAX, MESSAGES_MAX};
+    struct socket_settings settings = {
+        "the learner's hub.weights", resolved,     transport_learner_key(self->transport),
+        CHUNK_FRAME_BYTES_MAX,       MESSAGES_MAX, 0};
     if (status == STATUS_OK)
         status = socket_connect(self->transport, &settings, &self->weights);
     settle(self, status);
@@ -87,7 +88,7 @@ static void open_weights(void *context, const char *endpoint) {
 /* An endpoint that cannot be used costs one reward worker, not the actor: the name is what a peer sent (I5). */
 static void open_worker(void *context, uint32_t slot, const char *endpoint, const char *key) {
     struct actor *self = context;
-    struct socket_settings settings = {"reward worker", endpoint, key, FRAME_BYTES_MAX, MESSAGES_MAX};
+    struct socket_settings settings = {"reward worker", endpoint, key, FRAME_BYTES_MAX, MESSAGES_MAX, 0};
     if (socket_connect(self->transport, &settings, &self->workers[slot]) != STATUS_OK)
         log_event(LOG_WARNING, "reward_worker_unusable", "reason=\"%s\"", status_message());
 }
@@ -298,8 +299,8 @@ static enum status open_control(struct actor *self) {
     if (daemon_endpoint(config->net_learner, config->run_directory, "control", false, self->control_endpoint) !=
         STATUS_OK)
         return fail_context(STATUS_CONFIG, "net.learner");
-    struct socket_settings settings = {"net.learner", self->control_endpoint, transport_learner_key(self->transport),
-                                       FRAME_BYTES_MAX, MESSAGES_MAX};
+    struct socket_settings settings = {"net.learner",   self->control_endpoint, transport_learner_key(self->transport),
+                                       FRAME_BYTES_MAX, MESSAGES_MAX,           0};
     return socket_connect(self->transport, &settings, &self->control);
 }
 

@@ -69,7 +69,8 @@ static enum status read_float(struct cursor *cursor, unsigned bytes, struct wire
 }
 
 /* A length of that many bytes, then the body or the elements. */
-static enum status read_sized(struct cursor *cursor, enum wire_kind kind, unsigned length_bytes, struct wire *out_wire) {
+static enum status read_sized(struct cursor *cursor, enum wire_kind kind, unsigned length_bytes,
+                              struct wire *out_wire) {
     uint64_t count = 0;
     TRY(read_number(cursor, length_bytes, &count));
     if (kind == WIRE_ARRAY || kind == WIRE_MAP)

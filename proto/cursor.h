@@ -1,5 +1,5 @@
-/* Reading msgpack one token at a time from memory that nobody vouches for. Whatever a header claims is checked against the
- * bytes that are left before it is believed; nothing is allocated here. */
+/* Reading msgpack one token at a time from memory that nobody vouches for. Whatever a header claims is checked against
+ * the bytes that are left before it is believed; nothing is allocated here. */
 #ifndef CANDOR_PROTO_CURSOR_H
 #define CANDOR_PROTO_CURSOR_H
 
@@ -12,7 +12,18 @@ struct cursor {
     const uint8_t *at, *end;
 };
 
-enum wire_kind { WIRE_NIL, WIRE_BOOL, WIRE_UINT, WIRE_NEGATIVE, WIRE_FLOAT, WIRE_STR, WIRE_BIN, WIRE_EXT, WIRE_ARRAY, WIRE_MAP };
+enum wire_kind {
+    WIRE_NIL,
+    WIRE_BOOL,
+    WIRE_UINT,
+    WIRE_NEGATIVE,
+    WIRE_FLOAT,
+    WIRE_STR,
+    WIRE_BIN,
+    WIRE_EXT,
+    WIRE_ARRAY,
+    WIRE_MAP
+};
 
 struct wire {
     enum wire_kind kind;
@@ -27,7 +38,8 @@ struct wire {
     };
 };
 
-/* The next token. For STR, BIN and EXT the cursor moves behind the body; for ARRAY and MAP the elements follow. STATUS_FORMAT. */
+/* The next token. For STR, BIN and EXT the cursor moves behind the body; for ARRAY and MAP the elements follow.
+ * STATUS_FORMAT. */
 enum status cursor_next(struct cursor *cursor, struct wire *out_wire);
 /* Pass over one value with all that is in it; depth: levels that it may go down. Linear in its bytes. */
 enum status cursor_skip(struct cursor *cursor, int depth);

@@ -1,6 +1,6 @@
-/* Every message of Candor's protocol as a C struct. proto/README.md specifies the bytes, so that another program can speak it:
- * one ZeroMQ frame, one msgpack map of string keys, first key "type" with the message's name. Decoding is schema-driven and
- * bounded (proto/limits.h); decoded strings and arrays live in the arena given to it.
+/* Every message of Candor's protocol as a C struct. proto/README.md specifies the bytes, so that another program can
+ * speak it: one ZeroMQ frame, one msgpack map of string keys, first key "type" with the message's name. Decoding is
+ * schema-driven and bounded (proto/limits.h); decoded strings and arrays live in the arena given to it.
  *
  * Who speaks where:
  *   control  ROUTER at the hub:    actor, reward worker, operator <-> hub
@@ -24,7 +24,8 @@
 /* Raised by one on every change that an older peer cannot read; compared in hello and knock. */
 #define PROTOCOL_VERSION 1
 
-/* A connection at a ROUTER: the routing id that ZeroMQ gave it, as a number. A reconnected peer has another. 0: none. */
+/* A connection at a ROUTER: the routing id that ZeroMQ gave it, as a number. A reconnected peer has another. 0: none.
+ */
 typedef uint64_t peer_id;
 
 enum message_type {
@@ -70,8 +71,8 @@ struct fingerprint {
 
 struct message_hello {
     uint32_t protocol;
-    uint8_t role;         /* enum peer_role */
-    struct text name;     /* a label */
+    uint8_t role;     /* enum peer_role */
+    struct text name; /* a label */
     struct text host;
     uint64_t incarnation; /* random, fixed for the life of the process */
     uint32_t pid;
@@ -92,23 +93,23 @@ struct model_file {
 
 struct message_welcome {
     uint32_t protocol;
-    struct text run;        /* name */
-    uint64_t run_id;        /* random, made with the run directory, kept over restarts */
-    struct digest config;   /* configuration hash */
-    uint64_t incarnation;   /* the hub's */
+    struct text run;      /* name */
+    uint64_t run_id;      /* random, made with the run directory, kept over restarts */
+    struct digest config; /* configuration hash */
+    uint64_t incarnation; /* the hub's */
     uint32_t heartbeat_ms;
-    struct text weights;    /* endpoint of the weights socket, "" : same host as control */
-    uint8_t same_class;     /* 1: the peer's bits are the learner's */
-    int32_t valid_vocab;    /* ids >= are masked */
-    int32_t positions_max;  /* longest sequence of the run */
+    struct text weights;   /* endpoint of the weights socket, "" : same host as control */
+    uint8_t same_class;    /* 1: the peer's bits are the learner's */
+    int32_t valid_vocab;   /* ids >= are masked */
+    int32_t positions_max; /* longest sequence of the run */
     struct model_file *files;
     uint32_t file_count;
 };
 
 struct message_refuse {
     struct text reason;
-    uint8_t again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say hello.
-                      0: it does not want this peer as it is */
+    uint8_t again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say
+                      hello. 0: it does not want this peer as it is */
 };
 
 struct worker_entry {
@@ -123,10 +124,10 @@ struct message_workers {
 
 /* ---- liveness ---- */
 enum lease_state {
-    LEASE_WAITING,    /* not begun: for its turn or for its weights */
+    LEASE_WAITING, /* not begun: for its turn or for its weights */
     LEASE_GENERATING,
-    LEASE_PARKED,     /* begun, standing still for a lower step or another version */
-    LEASE_DONE,       /* finished, in the outbox: it takes bytes of the actor's room, but no samples */
+    LEASE_PARKED, /* begun, standing still for a lower step or another version */
+    LEASE_DONE,   /* finished, in the outbox: it takes bytes of the actor's room, but no samples */
 };
 
 struct lease_progress {
@@ -142,15 +143,15 @@ struct counter {
 
 struct message_heartbeat {
     uint64_t incarnation;
-    uint64_t last_lease;            /* the highest lease number taken in from this hub, 0: none. Higher ones are on their way,
-                                       lower ones that are not in `held` have been freed */
-    struct lease_progress *held;    /* every lease not yet freed: waiting, generating, parked, in the outbox */
+    uint64_t last_lease; /* the highest lease number taken in from this hub, 0: none. Higher ones are on their way,
+                            lower ones that are not in `held` have been freed */
+    struct lease_progress *held; /* every lease not yet freed: waiting, generating, parked, in the outbox */
     uint32_t held_count;
-    uint64_t progress;              /* grows with anything that gets on: tokens, chunks of weights. Renews what waits or is parked */
-    struct digest weights;          /* version held now */
-    struct counter *counters;       /* for the dashboard; bounded */
+    uint64_t progress; /* grows with anything that gets on: tokens, chunks of weights. Renews what waits or is parked */
+    struct digest weights;    /* version held now */
+    struct counter *counters; /* for the dashboard; bounded */
     uint32_t counter_count;
-    struct text state;              /* what it is doing, in words */
+    struct text state; /* what it is doing, in words */
 };
 
 /* ---- work ---- */
@@ -159,8 +160,8 @@ enum work_stream { WORK_TRAIN = 1, WORK_EVAL = 2, WORK_GENERATE = 3 }; /* equal 
 /* The name of a piece of work, never of the worker. */
 struct work_key {
     uint64_t run_id;
-    uint8_t stream;  /* enum work_stream */
-    uint32_t step;   /* training: the step; evaluation: the version evaluated */
+    uint8_t stream; /* enum work_stream */
+    uint32_t step;  /* training: the step; evaluation: the version evaluated */
     uint32_t slot;
 };
 
@@ -171,30 +172,30 @@ struct grading {
     uint32_t alias_count;
     uint8_t answerable;
     struct text rule;
-    uint32_t step;       /* for schedules */
-    int32_t known_k;     /* right answers of the base model's samples, -1: no knowledge map */
+    uint32_t step;   /* for schedules */
+    int32_t known_k; /* right answers of the base model's samples, -1: no knowledge map */
     uint32_t anchor_k, switch_step;
     float threshold_t;
 };
 
 struct message_lease {
-    uint64_t lease;      /* rises within a hub's incarnation, and never meets another incarnation's */
+    uint64_t lease; /* rises within a hub's incarnation, and never meets another incarnation's */
     struct work_key key;
-    uint32_t attempt;    /* from 0 */
-    uint32_t deadline_ms;/* without progress for this long it is offered again */
-    uint32_t priority;   /* lower first; a lower one parks newer work */
+    uint32_t attempt;     /* from 0 */
+    uint32_t deadline_ms; /* without progress for this long it is offered again */
+    uint32_t priority;    /* lower first; a lower one parks newer work */
     struct digest weights;
     uint32_t version;
     struct digest config;
-    int32_t *prompt;     /* token ids */
+    int32_t *prompt; /* token ids */
     uint32_t prompt_count;
     uint32_t shared_count; /* the first ids that all prompts of the run share (system prompt) */
     uint32_t samples;
     float temperature;
     uint32_t max_new_tokens;
-    int32_t *stops;      /* ids that end an answer; kept as its last token */
+    int32_t *stops; /* ids that end an answer; kept as its last token */
     uint32_t stop_count;
-    uint64_t seed;       /* rng_key: seed, step, slot from key, stream = key.stream, sample, position = absolute position */
+    uint64_t seed; /* rng_key: seed, step, slot from key, stream = key.stream, sample, position = absolute position */
     struct grading grading;
 };
 
@@ -202,7 +203,7 @@ struct message_give_back {
     uint64_t *leases;
     uint32_t lease_count;
     struct text reason;
-    uint8_t fault;       /* 1: this work cannot be done here, which counts against it (I8); 0: drain, no room */
+    uint8_t fault; /* 1: this work cannot be done here, which counts against it (I8); 0: drain, no room */
 };
 
 /* Drop these wherever they are, in the outbox too: their slots are filled or withdrawn. */
@@ -214,11 +215,11 @@ struct message_revoke {
 enum finish { FINISH_STOP, FINISH_LENGTH };
 
 struct answer_sample {
-    int32_t *ids;      /* with the stop token, if it came */
-    float *logprobs;   /* behaviour log-probabilities at the run's temperature */
-    uint32_t count;    /* of both */
-    uint8_t finish;    /* enum finish */
-    struct text text;  /* decoded without special tokens */
+    int32_t *ids;     /* with the stop token, if it came */
+    float *logprobs;  /* behaviour log-probabilities at the run's temperature */
+    uint32_t count;   /* of both */
+    uint8_t finish;   /* enum finish */
+    struct text text; /* decoded without special tokens */
 };
 
 /* A finished group. Its digest (I2) is group_digest() of proto.h: over ids and log-probability bits in sample order. */
@@ -227,7 +228,7 @@ struct message_group {
     struct work_key key;
     uint32_t attempt;
     struct digest weights, config;
-    uint64_t actor;         /* incarnation */
+    uint64_t actor; /* incarnation */
     struct text actor_name;
     uint8_t same_class;
     struct answer_sample *samples;
@@ -237,8 +238,8 @@ struct message_group {
 };
 
 struct sample_score {
-    uint8_t verdict;        /* enum verdict */
-    float reward;           /* finite, or NaN: unscorable */
+    uint8_t verdict;                   /* enum verdict */
+    float reward;                      /* finite, or NaN: unscorable */
     uint32_t final_start, final_bytes; /* the final answer within the text; 0, 0: none */
 };
 
@@ -246,7 +247,7 @@ struct message_scored {
     struct message_group group;
     struct sample_score *scores; /* [group.sample_count] */
     uint32_t score_count;
-    uint64_t worker;        /* incarnation */
+    uint64_t worker; /* incarnation */
     struct text worker_name;
 };
 
@@ -279,20 +280,20 @@ enum weights_form { FORM_SNAPSHOT, FORM_DELTA };
 /* How to reach version `weights`: its snapshot, or a delta from `base`. Both are streams of payload_bytes. */
 struct message_manifest {
     uint32_t version;
-    struct digest weights;     /* content digest of the result */
+    struct digest weights; /* content digest of the result */
     uint8_t form;
-    struct digest base;        /* DELTA: content digest of the base; zero otherwise */
+    struct digest base; /* DELTA: content digest of the base; zero otherwise */
     uint64_t elements;
-    uint8_t dtype;             /* enum dtype */
+    uint8_t dtype; /* enum dtype */
     uint64_t payload_bytes;
     uint32_t chunk_bytes;
-    uint8_t current;           /* 1: the version that new leases will name first */
+    uint8_t current; /* 1: the version that new leases will name first */
 };
 
 struct message_swapped {
     struct digest weights;
     struct digest canary;
-    uint32_t pause_ms;         /* generation stood still */
+    uint32_t pause_ms; /* generation stood still */
 };
 
 enum fetch_kind { FETCH_SNAPSHOT, FETCH_DELTA, FETCH_FILE };
@@ -300,8 +301,8 @@ enum fetch_kind { FETCH_SNAPSHOT, FETCH_DELTA, FETCH_FILE };
 /* Ask for chunks [first, first + count) of a payload; count is the credit. */
 struct message_fetch {
     uint8_t kind;
-    struct digest object;      /* weights digest, or the file's digest */
-    struct digest base;        /* DELTA */
+    struct digest object; /* weights digest, or the file's digest */
+    struct digest base;   /* DELTA */
     uint32_t first, count;
 };
 
@@ -309,9 +310,9 @@ struct message_chunk {
     uint8_t kind;
     struct digest object;
     uint32_t index;
-    uint64_t total_bytes;      /* of the payload */
-    uint64_t hash;             /* XXH3-64 of data */
-    const uint8_t *data;       /* after decoding: within the frame, which must outlive it */
+    uint64_t total_bytes; /* of the payload */
+    uint64_t hash;        /* XXH3-64 of data */
+    const uint8_t *data;  /* after decoding: within the frame, which must outlive it */
     uint32_t bytes;
 };
 

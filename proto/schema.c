@@ -16,8 +16,11 @@
 #define OPTIONAL .optional = true
 
 #define SCHEMA(name_, type, table, check_)                                                                             \
-    static const struct schema type##_schema = {                                                                      \
-        .name = (name_), .bytes = sizeof(struct type), .fields = (table), .field_count = COUNT(table), .check = (check_)}
+    static const struct schema type##_schema = {.name = (name_),                                                       \
+                                                .bytes = sizeof(struct type),                                          \
+                                                .fields = (table),                                                     \
+                                                .field_count = COUNT(table),                                           \
+                                                .check = (check_)}
 
 /* ---- joining ---- */
 static const struct field fingerprint_fields[] = {

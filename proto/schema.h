@@ -33,7 +33,7 @@ struct schema;
 struct field {
     const char *name;
     uint8_t kind;
-    bool optional;    /* may be missing in a frame: zero then. Always written */
+    bool optional; /* may be missing in a frame: zero then. Always written */
     bool nan_allowed;
     size_t offset;
     size_t count_offset; /* of the uint32_t count; two fields with one count must have as many elements */

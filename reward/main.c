@@ -127,11 +127,11 @@ static enum status open_sockets(struct daemon_reward *self, const struct run_con
     snprintf(name, sizeof name, "reward-%u", self->identity.pid);
     if (daemon_endpoint(config->reward_bind, config->run_directory, name, true, bind) != STATUS_OK)
         return fail_context(STATUS_CONFIG, "reward.bind");
-    struct socket_settings settings = {"reward.bind", bind, NULL, FRAME_BYTES_MAX, MESSAGES_MAX};
+    struct socket_settings settings = {"reward.bind", bind, NULL, FRAME_BYTES_MAX, MESSAGES_MAX, 0};
     TRY(socket_bind(self->transport, &settings, &self->groups));
     TRY(socket_endpoint(self->groups, self->endpoint));
-    settings = (struct socket_settings){"net.learner", control, transport_learner_key(self->transport), FRAME_BYTES_MAX,
-                                        MESSAGES_MAX};
+    settings = (struct socket_settings){"net.learner",   control,      transport_learner_key(self->transport),
+                                        FRAME_BYTES_MAX, MESSAGES_MAX, 0};
     TRY(socket_connect(self->transport, &settings, &self->control));
     log_event(LOG_INFO, "ready", "groups=%s learner=%s", self->endpoint, control);
     return STATUS_OK;

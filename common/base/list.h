@@ -1,5 +1,5 @@
-/* Doubly linked lists whose links lie within the elements: no allocation, removal without a search. The head is a link itself;
- * a list of nothing is a head that points to itself. */
+/* Doubly linked lists whose links lie within the elements: no allocation, removal without a search. The head is a link
+ * itself; a list of nothing is a head that points to itself. */
 #ifndef CANDOR_BASE_LIST_H
 #define CANDOR_BASE_LIST_H
 
@@ -11,7 +11,7 @@ struct link {
 };
 
 /* The element of a link. */
-#define LIST_ELEMENT(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define LIST_ELEMENT(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 static inline void list_init(struct link *head) {
     head->previous = head->next = head;

@@ -14,7 +14,8 @@ void collect_destroy(struct collect **collect);
 enum status collect_begin(struct collect *collect, uint8_t stream, uint32_t step, uint32_t slot_count);
 /* Drop what there is of it; absent is fine. */
 void collect_forget(struct collect *collect, uint8_t stream, uint32_t step);
-/* A group, once a slot. Takes the memory of take_arena, in which the group lies, and leaves a fresh arena of the same limit. */
+/* A group, once a slot. Takes the memory of take_arena, in which the group lies, and leaves a fresh arena of the same
+ * limit. */
 void collect_group(struct collect *collect, const struct message_scored *scored, struct arena *take_arena);
 void collect_completed(struct collect *collect, uint8_t stream, uint32_t step);
 

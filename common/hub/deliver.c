@@ -105,7 +105,8 @@ static struct verdict_on judge_past(struct hub *hub, const struct message_group 
     return duplicate(hub, group, past->digests[group->key.slot], past->same_class[group->key.slot]);
 }
 
-/* Accept a valid group for any open slot when run, step, slot, weights and configuration agree, whoever holds the lease. */
+/* Accept a valid group for any open slot when run, step, slot, weights and configuration agree, whoever holds the
+ * lease. */
 static struct verdict_on judge(struct hub *hub, const struct message_scored *scored, int64_t now_ms) {
     const struct message_group *group = &scored->group;
     if (group->key.run_id != hub->settings.run_id)

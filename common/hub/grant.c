@@ -79,8 +79,9 @@ static void slot_stuck(struct hub *hub, struct work *work, struct slot *slot) {
     for (uint32_t i = 0; slot->losses && i < slot->lost; i++)
         used += (size_t)snprintf(losses + used, sizeof losses - used, "%s%s: %s", i ? "; " : "", slot->losses[i].holder,
                                  slot->losses[i].reason);
-    hub_alarm(hub, !hub->settings.skip_stuck, "slot_stuck", "stream=%u step=%u slot=%u question_id=\"%s\" losses=\"%s\"%s",
-              work->stream, work->step, index, work->templates[index].grading.question_id.data, losses,
+    hub_alarm(hub, !hub->settings.skip_stuck, "slot_stuck",
+              "stream=%u step=%u slot=%u question_id=\"%s\" losses=\"%s\"%s", work->stream, work->step, index,
+              work->templates[index].grading.question_id.data, losses,
               hub->settings.skip_stuck ? " skipped=1" : " hint=\"run.skip_stuck = yes skips it\"");
     if (!hub->settings.skip_stuck)
         return;
@@ -91,8 +92,8 @@ static void slot_stuck(struct hub *hub, struct work *work, struct slot *slot) {
     hub_complete_if_done(hub, work);
 }
 
-/* A loss counts when nobody else works at the slot: copies that die together are one loss. True when the slot is finished by it,
- * and the work perhaps too. */
+/* A loss counts when nobody else works at the slot: copies that die together are one loss. True when the slot is
+ * finished by it, and the work perhaps too. */
 static bool count_loss(struct hub *hub, struct work *work, struct slot *slot, const struct peer *holder,
                        const char *reason) {
     if (slot->active > 0 || slot->lost == LOSSES_MAX) /* LOSSES_MAX: the run is ending */
@@ -190,8 +191,8 @@ static void tell_too_small(struct hub *hub, struct peer *peer, const struct work
         return;
     peer->told_too_small = true;
     hub_alarm(hub, false, "no_room",
-              "actor=\"%s\" a group of step %u can weigh %llu bytes, this actor takes %llu: actor.outbox_bytes", peer->name,
-              work->step, (unsigned long long)bytes, (unsigned long long)peer->capacity_bytes);
+              "actor=\"%s\" a group of step %u can weigh %llu bytes, this actor takes %llu: actor.outbox_bytes",
+              peer->name, work->step, (unsigned long long)bytes, (unsigned long long)peer->capacity_bytes);
 }
 
 static void send_lease(struct hub *hub, const struct lease *lease) {
@@ -284,7 +285,8 @@ void hub_serve(struct hub *hub, int64_t now_ms) {
 
 /* ---- copies of old leases (I3) ---- */
 
-/* Old: out for twice as long as a lease takes on the average. A finished one waits for nothing that a copy could give. */
+/* Old: out for twice as long as a lease takes on the average. A finished one waits for nothing that a copy could give.
+ */
 static bool worth_a_copy(const struct hub *hub, const struct lease *lease, int64_t now_ms) {
     int64_t age_ms = now_ms - lease->granted_ms, least_ms = 2 * (int64_t)hub->settings.heartbeat_ms;
     if (lease->state != LEASE_WAITING && 2 * hub->mean_ms > (double)least_ms)

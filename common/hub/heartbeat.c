@@ -94,7 +94,8 @@ void hub_give_back(struct hub *hub, struct peer *peer, const struct message_give
 
 /* ---- canaries (DESIGN section 5.3) ---- */
 
-/* One fixed prompt's logits on the version that the actor loaded: within the class they are the learner's to the bit. */
+/* One fixed prompt's logits on the version that the actor loaded: within the class they are the learner's to the bit.
+ */
 static void compare_canary(struct hub *hub, struct peer *peer, int64_t now_ms) {
     const struct version *version = hub_find_version(hub, &peer->canary_weights);
     if (!version || digest_is_zero(version->canary) || digest_is_zero(peer->canary) || !peer->same_class ||
@@ -104,12 +105,13 @@ static void compare_canary(struct hub *hub, struct peer *peer, int64_t now_ms) {
     digest_format(peer->canary, theirs);
     digest_format(version->canary, ours);
     hub->counts.refused++;
-    hub_alarm(hub, false, "canary_mismatch", "actor=\"%s\" host=\"%s\" version=%u canary=%s expected=%s", peer->name, peer->host,
-              version->manifest.version, theirs, ours);
+    hub_alarm(hub, false, "canary_mismatch", "actor=\"%s\" host=\"%s\" version=%u canary=%s expected=%s", peer->name,
+              peer->host, version->manifest.version, theirs, ours);
     peer->distrusted = true;
     hub_lose_leases(hub, peer, NULL);
     hub_stand_in_line(hub, peer);
-    hub_refuse(hub, peer->connection, false, "its canary differs from the learner's: its weights or its arithmetic are damaged");
+    hub_refuse(hub, peer->connection, false,
+               "its canary differs from the learner's: its weights or its arithmetic are damaged");
     hub_serve(hub, now_ms);
 }
 

@@ -1,12 +1,16 @@
-/* The hub: the state machine that turns offered work into leases and scored groups into filled slots (DESIGN sections 3, 4).
+/* The hub: the state machine that turns offered work into leases and scored groups into filled slots (DESIGN sections
+ * 3, 4).
  *
- * It owns no socket and no clock: messages and time go in, messages and events come out through the sink. Whoever holds it (the
- * learner, a driver such as eval) offers work and takes completed work; it knows nothing of training, lag or files. Who trains at
- * which lag is decided by what is offered when: step k is offered as soon as the version it samples from is published.
+ * It owns no socket and no clock: messages and time go in, messages and events come out through the sink. Whoever holds
+ * it (the learner, a driver such as eval) offers work and takes completed work; it knows nothing of training, lag or
+ * files. Who trains at which lag is decided by what is offered when: step k is offered as soon as the version it
+ * samples from is published.
  *
- * What is kept where: lease_table.h the leases (and their transition table), work.h the slots (and theirs), internal.h peers.
+ * What is kept where: lease_table.h the leases (and their transition table), work.h the slots (and theirs), internal.h
+ * peers.
  *
- * One thread; the events must not call back into the hub. Invariants I1 to I8 of DESIGN section 3 are cited by number in the code. */
+ * One thread; the events must not call back into the hub. Invariants I1 to I8 of DESIGN section 3 are cited by number
+ * in the code. */
 #ifndef CANDOR_HUB_HUB_H
 #define CANDOR_HUB_HUB_H
 
@@ -17,13 +21,13 @@
 #include "common/base/status.h"
 #include "proto/messages.h"
 
-/* One slot of offered work: everything of a lease but its number, attempt and deadline. Owned by the caller until the work is
- * completed or withdrawn. */
+/* One slot of offered work: everything of a lease but its number, attempt and deadline. Owned by the caller until the
+ * work is completed or withdrawn. */
 struct hub_work {
-    uint8_t stream;          /* enum work_stream */
+    uint8_t stream; /* enum work_stream */
     uint32_t step;
-    uint32_t priority;       /* lower is offered first: training of version v, then evaluation of v, then v+1 */
-    struct digest weights;   /* leases are granted only to actors that hold or can fetch it: it must be published */
+    uint32_t priority;     /* lower is offered first: training of version v, then evaluation of v, then v+1 */
+    struct digest weights; /* leases are granted only to actors that hold or can fetch it: it must be published */
     uint32_t version;
     uint32_t slot_count;
     const struct message_lease *slots; /* [slot_count] templates */
@@ -33,14 +37,16 @@ struct hub_events {
     void *context;
     /* What cannot be sent is dropped: everything is asked for again. */
     void (*send)(void *context, peer_id peer, const struct message *message);
-    /* A slot was filled, for the first and only time (I1). scored is borrowed for the call: copy it, or keep its memory. */
+    /* A slot was filled, for the first and only time (I1). scored is borrowed for the call: copy it, or keep its
+     * memory. */
     void (*filled)(void *context, const struct message_scored *scored);
-    /* Every slot of offered work is filled or skipped; the work is forgotten. A slot without filled() before was skipped (I8). */
+    /* Every slot of offered work is filled or skipped; the work is forgotten. A slot without filled() before was
+     * skipped (I8). */
     void (*completed)(void *context, uint8_t stream, uint32_t step);
     /* Open work was withdrawn, or its version retired: no group of it comes any more. */
     void (*withdrawn)(void *context, uint8_t stream, uint32_t step);
-    /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal: the run
-     * cannot go on (I8). */
+    /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal:
+     * the run cannot go on (I8). */
     void (*alarm)(void *context, bool fatal, const char *name, const char *text);
 };
 
@@ -65,7 +71,8 @@ enum status hub_create(const struct hub_settings *settings, const struct hub_eve
 void hub_destroy(struct hub **hub);
 
 /* ---- what the holder does ---- */
-/* STATUS_EXISTS while work of this stream and step is open; STATUS_LIMIT and STATUS_FORMAT naming the slot that could not be leased. */
+/* STATUS_EXISTS while work of this stream and step is open; STATUS_LIMIT and STATUS_FORMAT naming the slot that could
+ * not be leased. */
 enum status hub_offer(struct hub *hub, const struct hub_work *work, int64_t now_ms);
 /* Forget open work: its leases are revoked, its groups not wanted. Absent is fine. */
 void hub_withdraw(struct hub *hub, uint8_t stream, uint32_t step);
@@ -73,8 +80,8 @@ void hub_withdraw(struct hub *hub, uint8_t stream, uint32_t step);
 enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms);
 /* Nobody can get it any more: open work of this version is withdrawn. */
 void hub_retire(struct hub *hub, const struct digest *weights);
-/* The learner's own canary of a version, published or about to be; actors of the class must agree (DESIGN section 5.3). One that
- * does not is refused, its leases are offered to others, and its groups are not wanted. */
+/* The learner's own canary of a version, published or about to be; actors of the class must agree (DESIGN section 5.3).
+ * One that does not is refused, its leases are offered to others, and its groups are not wanted. */
 void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary, int64_t now_ms);
 /* No new leases; peers are told bye as soon as no lease is out, or drain_ms later. */
 void hub_drain(struct hub *hub, int64_t now_ms, int64_t drain_ms, const char *reason);
@@ -88,10 +95,11 @@ void hub_tick(struct hub *hub, int64_t now_ms);
 
 /* ---- queries ---- */
 struct hub_counts {
-    uint64_t granted, speculative; /* leases; of them, copies for idle actors */
+    uint64_t granted, speculative;                                  /* leases; of them, copies for idle actors */
     uint64_t accepted, duplicates, mismatches, not_wanted, invalid; /* groups that came; invalid are among not_wanted */
-    uint64_t expired, revived, lost, dropped, given_back, revoked; /* leases; dropped: not held any more, or never arrived */
-    uint64_t skipped;              /* slots */
+    uint64_t expired, revived, lost, dropped, given_back,
+        revoked;                                           /* leases; dropped: not held any more, or never arrived */
+    uint64_t skipped;                                      /* slots */
     uint64_t malformed, refused, hellos, reconnects, gone; /* messages; peers */
 };
 const struct hub_counts *hub_counted(const struct hub *hub);

@@ -15,7 +15,8 @@ const struct hub_counts *hub_counted(const struct hub *hub) {
     return &hub->counts;
 }
 
-void hub_each_peer(const struct hub *hub, void (*each)(void *context, const struct hub_peer_view *peer), void *context) {
+void hub_each_peer(const struct hub *hub, void (*each)(void *context, const struct hub_peer_view *peer),
+                   void *context) {
     for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
         const struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
         struct hub_peer_view view = {.role = peer->role,
@@ -107,11 +108,12 @@ static void put_work(const struct work *work, int64_t now_ms, struct buf *out) {
         leased += work->slots[i].state == SLOT_LEASED;
         lost += work->slots[i].lost;
     }
-    buf_printf(out,
-               "{\"stream\":%u,\"step\":%u,\"version\":%u,\"slots\":%u,\"open\":%u,\"leased\":%u,\"done\":%u,\"lost\":%u,"
-               "\"age_ms\":%lld}",
-               work->stream, work->step, work->version, work->slot_count, work->open_count, leased, work->done, lost,
-               (long long)(now_ms - work->offered_ms));
+    buf_printf(
+        out,
+        "{\"stream\":%u,\"step\":%u,\"version\":%u,\"slots\":%u,\"open\":%u,\"leased\":%u,\"done\":%u,\"lost\":%u,"
+        "\"age_ms\":%lld}",
+        work->stream, work->step, work->version, work->slot_count, work->open_count, leased, work->done, lost,
+        (long long)(now_ms - work->offered_ms));
 }
 
 static void put_peer(const struct peer *peer, int64_t now_ms, struct buf *out) {
@@ -128,8 +130,8 @@ static void put_peer(const struct peer *peer, int64_t now_ms, struct buf *out) {
                    peer->same_class ? "true" : "false", peer->distrusted ? "true" : "false", peer->lease_count,
                    peer->used_samples, peer->capacity_samples, (unsigned long long)peer->used_bytes,
                    (unsigned long long)peer->capacity_bytes, (unsigned long long)peer->lost);
-    buf_printf(out, "\"pid\":%u,\"connected\":%s,\"silent_ms\":%lld,\"age_ms\":%lld,\"accepted\":%llu,\"counters\":{", peer->pid,
-               peer->connection ? "true" : "false", (long long)(now_ms - peer->seen_ms),
+    buf_printf(out, "\"pid\":%u,\"connected\":%s,\"silent_ms\":%lld,\"age_ms\":%lld,\"accepted\":%llu,\"counters\":{",
+               peer->pid, peer->connection ? "true" : "false", (long long)(now_ms - peer->seen_ms),
                (long long)(now_ms - peer->joined_ms), (unsigned long long)peer->accepted);
     for (uint32_t i = 0; i < peer->counter_count; i++) {
         buf_puts(out, i ? "," : "");
@@ -143,7 +145,8 @@ static void put_peer(const struct peer *peer, int64_t now_ms, struct buf *out) {
 static void put_peers(const struct hub *hub, int64_t now_ms, struct buf *out) {
     uint32_t shown = 0;
     buf_puts(out, "\"peers\":[");
-    for (struct link *link = hub->by_seen.next; link != &hub->by_seen && out->bytes < PEERS_JSON_BYTES; link = link->next) {
+    for (struct link *link = hub->by_seen.next; link != &hub->by_seen && out->bytes < PEERS_JSON_BYTES;
+         link = link->next) {
         buf_puts(out, shown++ ? "," : "");
         put_peer(LIST_ELEMENT(link, struct peer, by_seen), now_ms, out);
     }
@@ -151,14 +154,16 @@ static void put_peers(const struct hub *hub, int64_t now_ms, struct buf *out) {
 }
 
 void hub_counts_json(const struct hub_counts *counts, struct buf *out) {
-#define COUNT(name) {#name, &counts->name}
+#define COUNT(name)                                                                                                    \
+    { #name, &counts->name }
     const struct {
         const char *name;
         const uint64_t *value;
     } rows[] = {
-        COUNT(granted),   COUNT(speculative), COUNT(accepted), COUNT(duplicates), COUNT(mismatches), COUNT(not_wanted),
-        COUNT(invalid),   COUNT(expired),     COUNT(revived),  COUNT(lost),       COUNT(dropped),  COUNT(given_back), COUNT(revoked),
-        COUNT(skipped),   COUNT(malformed),   COUNT(refused),  COUNT(hellos),     COUNT(reconnects), COUNT(gone),
+        COUNT(granted),    COUNT(speculative), COUNT(accepted),   COUNT(duplicates), COUNT(mismatches),
+        COUNT(not_wanted), COUNT(invalid),     COUNT(expired),    COUNT(revived),    COUNT(lost),
+        COUNT(dropped),    COUNT(given_back),  COUNT(revoked),    COUNT(skipped),    COUNT(malformed),
+        COUNT(refused),    COUNT(hellos),      COUNT(reconnects), COUNT(gone),
     };
 #undef COUNT
     buf_puts(out, "{");
@@ -236,7 +241,7 @@ void hub_check(const struct hub *hub) {
         actors += peer->role == ROLE_ACTOR;
         workers += peer->role == ROLE_REWARD;
     }
-    ASSERT(works == hub->work_count && works <= WORKS_MAX);                                  /* I4 */
+    ASSERT(works == hub->work_count && works <= WORKS_MAX);                                       /* I4 */
     ASSERT(peers == hub->peer_count && peers <= PEERS_MAX && peers == hub->by_incarnation.count); /* I4 */
     ASSERT(actors == hub->actor_count && workers == hub->worker_count && leases == hub->table.count);
     ASSERT(hub->past.slot_count <= PAST_SLOTS_MAX && hub->past.work_count <= PAST_WORKS_MAX);

@@ -1,5 +1,5 @@
-/* The hub's parts share one struct: hub.c (life, joining, liveness), grant.c (credit and offers), deliver.c (groups that come),
- * hub_status.c (what people see). */
+/* The hub's parts share one struct: hub.c (life, joining, liveness), grant.c (credit and offers), deliver.c (groups
+ * that come), hub_status.c (what people see). */
 #ifndef CANDOR_HUB_INTERNAL_H
 #define CANDOR_HUB_INTERNAL_H
 
@@ -12,15 +12,16 @@
 /* A peer that was silent for this many heartbeats, and at least so long, is gone (transport.md section 3: 3 to 5). */
 #define PEER_SILENT_HEARTBEATS 5
 #define PEER_SILENT_MS_LEAST 3000
-/* The hub itself stood still (suspended host, SIGSTOP) when ticks are this many heartbeats apart: nobody is judged for it. */
+/* The hub itself stood still (suspended host, SIGSTOP) when ticks are this many heartbeats apart: nobody is judged for
+ * it. */
 #define HUB_STOOD_HEARTBEATS 3
-#define MANIFESTS_MAX 32    /* STORE_VERSIONS_MAX of common/weights */
-#define COPIES_MAX 2        /* ACTIVE leases of one slot, speculative ones included */
+#define MANIFESTS_MAX 32 /* STORE_VERSIONS_MAX of common/weights */
+#define COPIES_MAX 2     /* ACTIVE leases of one slot, speculative ones included */
 
 struct peer {
     uint64_t incarnation;
-    peer_id connection;  /* 0: gone, and about to be freed */
-    uint8_t role;        /* enum peer_role */
+    peer_id connection;          /* 0: gone, and about to be freed */
+    uint8_t role;                /* enum peer_role */
     bool same_class, distrusted; /* canary_mismatch: no leases, and its groups are not wanted */
     uint32_t pid;
     char name[LABEL_BYTES_MAX + 1], host[LABEL_BYTES_MAX + 1];
@@ -38,11 +39,11 @@ struct peer {
     uint32_t beat;
     uint64_t progress;
     struct digest weights, canary_weights, canary;
-    uint64_t accepted, lost;        /* groups */
+    uint64_t accepted, lost; /* groups */
     uint32_t counter_count;
     struct hub_counter counters[COUNTERS_MAX];
-    struct link by_seen;            /* all peers, silent longest first */
-    struct link hungry;             /* actors with room, in turn */
+    struct link by_seen; /* all peers, silent longest first */
+    struct link hungry;  /* actors with room, in turn */
 };
 
 struct version {
@@ -65,7 +66,7 @@ struct hub {
     struct version versions[MANIFESTS_MAX];
     uint32_t version_count;
     int64_t last_tick_ms;
-    double mean_ms;      /* of a lease from grant to acceptance, smoothed; 0: none yet */
+    double mean_ms; /* of a lease from grant to acceptance, smoothed; 0: none yet */
     bool draining, said_bye;
     int64_t drain_until_ms;
     char drain_reason[REASON_BYTES_MAX + 1];
@@ -113,7 +114,8 @@ void hub_set_lease_state(struct hub *hub, struct lease *lease, uint8_t state);
 void hub_release(struct hub *hub, struct lease *lease);
 /* Its slot goes on without this lease, which stays in its holder's room; tell the holder when it did not deliver it. */
 void hub_close_lease(struct hub *hub, struct lease *lease, bool revoke);
-/* The lease will not be answered by its holder: the slot is offered again. reason counts against the slot (I8); NULL: nobody's fault. */
+/* The lease will not be answered by its holder: the slot is offered again. reason counts against the slot (I8); NULL:
+ * nobody's fault. */
 void hub_lease_lost(struct hub *hub, struct lease *lease, const char *reason);
 /* Past its deadline. */
 void hub_lease_expired(struct hub *hub, struct lease *lease);

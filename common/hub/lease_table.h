@@ -13,8 +13,8 @@
  *   ACTIVE, EXPIRED  slot filled, work withdrawn                      CLOSED
  *   any              given back, not held any more, holder gone       free
  *
- * Deadlines are all the same time away, so the list of ACTIVE leases by last renewal is sorted by deadline: expiry, renewal, grant and
- * release take constant time. One thread. */
+ * Deadlines are all the same time away, so the list of ACTIVE leases by last renewal is sorted by deadline: expiry,
+ * renewal, grant and release take constant time. One thread. */
 #ifndef CANDOR_HUB_LEASE_TABLE_H
 #define CANDOR_HUB_LEASE_TABLE_H
 
@@ -32,20 +32,20 @@ struct work;
 enum lease_status { LEASE_STATUS_FREE, LEASE_STATUS_ACTIVE, LEASE_STATUS_EXPIRED, LEASE_STATUS_CLOSED };
 
 struct lease {
-    uint64_t number;     /* rises with each grant; its low 16 bits are its place in the table */
-    uint8_t status;      /* enum lease_status */
-    uint8_t state;       /* enum lease_state, as its holder last said */
-    bool confirm;        /* granted over a connection that broke: if the next heartbeat does not hold it, it never arrived */
-    bool counted;        /* its expiry counted against the slot (I8) */
+    uint64_t number; /* rises with each grant; its low 16 bits are its place in the table */
+    uint8_t status;  /* enum lease_status */
+    uint8_t state;   /* enum lease_state, as its holder last said */
+    bool confirm; /* granted over a connection that broke: if the next heartbeat does not hold it, it never arrived */
+    bool counted; /* its expiry counted against the slot (I8) */
     uint32_t samples;
-    uint64_t bytes;      /* lease_weigh */
+    uint64_t bytes; /* lease_weigh */
     uint64_t tokens_done;
-    uint32_t beat;       /* the holder's heartbeat that last listed it */
+    uint32_t beat;        /* the holder's heartbeat that last listed it */
     uint32_t closed_beat; /* the last one before it was CLOSED */
     int64_t granted_ms, deadline_ms;
     struct peer *peer;
-    struct work *work;   /* NULL when CLOSED */
-    struct slot *slot;   /* NULL when CLOSED */
+    struct work *work;               /* NULL when CLOSED */
+    struct slot *slot;               /* NULL when CLOSED */
     struct link by_deadline, by_age; /* ACTIVE */
     struct link of_peer, of_slot;    /* the lists of its peer; of its slot unless CLOSED */
 };
@@ -53,9 +53,9 @@ struct lease {
 struct lease_table {
     struct lease *leases; /* [capacity] */
     uint32_t capacity, count, active, free_count;
-    uint32_t ever_used;     /* places from here on were never used */
-    uint16_t *free_places;  /* [free_count] of those before */
-    uint64_t first, next;   /* counters of this incarnation's numbers */
+    uint32_t ever_used;    /* places from here on were never used */
+    uint16_t *free_places; /* [free_count] of those before */
+    uint64_t first, next;  /* counters of this incarnation's numbers */
     struct link by_deadline, by_age;
 };
 

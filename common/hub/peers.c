@@ -67,8 +67,8 @@ void hub_remove_peer(struct hub *hub, struct peer *peer, const char *reason) {
 }
 
 /* The first field in which an actor is not of the learner's class; NULL: it is. */
-static const char *class_difference(const struct fingerprint *peer, const struct fingerprint *ours, struct text *out_peer,
-                                    struct text *out_ours) {
+static const char *class_difference(const struct fingerprint *peer, const struct fingerprint *ours,
+                                    struct text *out_peer, struct text *out_ours) {
     static const char *const names[] = {"build", "backend", "device", "arithmetic"};
     const struct text *theirs[] = {&peer->build, &peer->backend, &peer->device, &peer->arithmetic};
     const struct text *mine[] = {&ours->build, &ours->backend, &ours->device, &ours->arithmetic};
@@ -118,8 +118,8 @@ static bool is_refused(struct hub *hub, const struct message_hello *hello, bool 
                               : NULL;
     *out_same_class = differs == NULL;
     if (differs && hub->settings.strict) {
-        snprintf(reason, capacity, "run.determinism = strict: %s is \"%s\", the learner's is \"%s\"; auto admits it", differs,
-                 theirs.data, ours.data);
+        snprintf(reason, capacity, "run.determinism = strict: %s is \"%s\", the learner's is \"%s\"; auto admits it",
+                 differs, theirs.data, ours.data);
         return true;
     }
     struct peer *known = map_get(&hub->by_incarnation, hello->incarnation);
@@ -148,7 +148,8 @@ static void send_manifests(struct hub *hub, const struct peer *peer) {
     }
 }
 
-/* A known incarnation over a new connection goes on with its leases; those of the old connection's last moments never arrived. */
+/* A known incarnation over a new connection goes on with its leases; those of the old connection's last moments never
+ * arrived. */
 static void reconnect(struct hub *hub, struct peer *peer) {
     hub->counts.reconnects++;
     if (peer->connection)
@@ -206,8 +207,8 @@ void hub_hello(struct hub *hub, peer_id connection, const struct message_hello *
     }
     if (is_refused(hub, hello, &same_class, reason, sizeof reason)) {
         hub->counts.refused++;
-        hub_alarm(hub, false, "peer_refused", "peer=\"%s\" host=\"%s\" reason=\"%s\"", hello->name.data, hello->host.data,
-                  reason);
+        hub_alarm(hub, false, "peer_refused", "peer=\"%s\" host=\"%s\" reason=\"%s\"", hello->name.data,
+                  hello->host.data, reason);
         hub_refuse(hub, connection, false, reason);
         return;
     }

@@ -13,7 +13,8 @@
  *   OPEN, LEASED  lost LOSSES_MAX times, skip_stuck                  SKIPPED
  *   FILLED        a group came                                       FILLED: DUPLICATE
  *
- * Open slots stand in a list: new ones in slot order, those that came back before them, those lost often behind them. */
+ * Open slots stand in a list: new ones in slot order, those that came back before them, those lost often behind them.
+ */
 #ifndef CANDOR_HUB_WORK_H
 #define CANDOR_HUB_WORK_H
 
@@ -21,8 +22,8 @@
 #include "common/hub/hub.h"
 #include "common/hub/lease_table.h"
 
-/* A loss makes the slot a suspect; two suspects are never given to one actor at a time, so that a question that kills actors
- * takes others along at most SUSPECT_LOSSES times and does not make them look like killers. */
+/* A loss makes the slot a suspect; two suspects are never given to one actor at a time, so that a question that kills
+ * actors takes others along at most SUSPECT_LOSSES times and does not make them look like killers. */
 #define SUSPECT_LOSSES 2
 #define LOSSES_MAX 5
 /* Offered at once: versions of lag 8, evaluations between them, and a driver's chunks. */
@@ -39,15 +40,15 @@ struct loss {
 };
 
 struct slot {
-    uint8_t state;       /* enum slot_state */
-    uint8_t lost;        /* I8 */
-    bool same_class;     /* of the accepted group */
-    uint32_t attempts;   /* leases granted */
-    uint32_t active;     /* ACTIVE leases */
+    uint8_t state;        /* enum slot_state */
+    uint8_t lost;         /* I8 */
+    bool same_class;      /* of the accepted group */
+    uint32_t attempts;    /* leases granted */
+    uint32_t active;      /* ACTIVE leases */
     struct digest digest; /* of the accepted group */
-    struct loss *losses; /* [LOSSES_MAX], NULL before the first */
-    struct link leases;  /* ACTIVE and EXPIRED ones */
-    struct link open;    /* OPEN: in the work's list */
+    struct loss *losses;  /* [LOSSES_MAX], NULL before the first */
+    struct link leases;   /* ACTIVE and EXPIRED ones */
+    struct link open;     /* OPEN: in the work's list */
 };
 
 struct work {
@@ -59,12 +60,13 @@ struct work {
     struct slot *slots;
     struct message_lease *templates; /* [slot_count], in memory */
     struct arena memory;
-    struct link open;    /* OPEN slots */
-    struct link of_hub;  /* works by priority, then by age */
+    struct link open;   /* OPEN slots */
+    struct link of_hub; /* works by priority, then by age */
     int64_t offered_ms;
 };
 
-/* Copies the templates; key, weights, version and priority of each are the work's. STATUS_LIMIT and STATUS_FORMAT naming the slot. */
+/* Copies the templates; key, weights, version and priority of each are the work's. STATUS_LIMIT and STATUS_FORMAT
+ * naming the slot. */
 enum status work_create(const struct hub_work *offer, uint64_t run_id, struct digest config, int64_t now_ms,
                         struct work **out_work);
 void work_destroy(struct work **work);

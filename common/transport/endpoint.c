@@ -48,7 +48,8 @@ enum status endpoint_parse(const char *endpoint, enum endpoint_kind *out_kind) {
     }
     if (starts_with(endpoint, "ipc://")) {
         const char *path = endpoint + strlen("ipc://");
-        if (path[0] != '/') /* @name, an abstract socket, has no permissions; a relative path means another file elsewhere */
+        if (path[0] !=
+            '/') /* @name, an abstract socket, has no permissions; a relative path means another file elsewhere */
             return fail(STATUS_CONFIG, "%s: ipc needs an absolute path, as in ipc:///run/candor/control", endpoint);
         if (strlen(path) > IPC_PATH_BYTES_MAX)
             return fail(STATUS_CONFIG, "%s: %zu bytes of path, a socket's has at most %d", endpoint, strlen(path),

@@ -20,8 +20,9 @@ enum endpoint_kind {
 /* What the endpoint is; STATUS_CONFIG saying what would be right. */
 enum status endpoint_parse(const char *endpoint, enum endpoint_kind *out_kind);
 
-// What another host has to connect to, when `advertised` was bound for every interface ("tcp://0.0.0.0:5556", "tcp://*:5556"): the
-// host by which the same process is reached already (`via`), with the advertised port. Any other endpoint is copied.
+// What another host has to connect to, when `advertised` was bound for every interface ("tcp://0.0.0.0:5556",
+// "tcp://*:5556"): the host by which the same process is reached already (`via`), with the advertised port. Any other
+// endpoint is copied.
 enum status endpoint_resolve(const char *advertised, const char *via, char out_endpoint[ENDPOINT_BYTES_MAX + 1]);
 
 // True for "tcp://0.0.0.0:..", "tcp://*:..", "tcp://[::]:..".

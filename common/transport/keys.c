@@ -60,8 +60,8 @@ enum status keys_generate(const char *path) {
     snprintf(text, sizeof text, "# candor key pair: keep this file secret\npublic = %s\nsecret = %s\n", pair.public_key,
              pair.secret_key);
     TRY(write_new(path, 0600, text));
-    snprintf(text, sizeof text, "# candor public key of %s\npublic = %s\n", strrchr(path, '/') ? strrchr(path, '/') + 1 : path,
-             pair.public_key);
+    snprintf(text, sizeof text, "# candor public key of %s\npublic = %s\n",
+             strrchr(path, '/') ? strrchr(path, '/') + 1 : path, pair.public_key);
     enum status status = write_new(public_path, 0644, text);
     if (status != STATUS_OK)
         unlink(path); /* not half a pair */

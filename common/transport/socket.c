@@ -15,20 +15,20 @@
 #include "common/transport/zap.h"
 #include "proto/limits.h"
 
-/* Options of transport.md section 1.1, but for ZeroMQ's own heartbeats: in 4.3.4 a heartbeat timer aborts the process ("Assertion
- * failed: !_io_error", "... _input_stopped", libzmq issues 3937 and 4767) when a connection breaks while its receive queue is
- * full, and they end healthy connections whose queue is full. Seen with 1,000 peers under load. Candor's peers beat every second
- * at most, so a dead host is found by unacknowledged data (ZMQ_TCP_MAXRT), an idle one by keep-alive, a frozen process by the
- * hub's own silence rule. */
-#define HANDSHAKE_MS 2000          /* how long a peer that has proved nothing may hold memory */
-#define LINGER_MS 1000             /* what a closing socket may still send; a bye */
+/* Options of transport.md section 1.1, but for ZeroMQ's own heartbeats: in 4.3.4 a heartbeat timer aborts the process
+ * ("Assertion failed: !_io_error", "... _input_stopped", libzmq issues 3937 and 4767) when a connection breaks while
+ * its receive queue is full, and they end healthy connections whose queue is full. Seen with 1,000 peers under load.
+ * Candor's peers beat every second at most, so a dead host is found by unacknowledged data (ZMQ_TCP_MAXRT), an idle one
+ * by keep-alive, a frozen process by the hub's own silence rule. */
+#define HANDSHAKE_MS 2000 /* how long a peer that has proved nothing may hold memory */
+#define LINGER_MS 1000    /* what a closing socket may still send; a bye */
 #define RECONNECT_MS 100
 #define RECONNECT_MS_MAX 5000
-#define RETRANSMIT_MS 10000        /* ZMQ_TCP_MAXRT */
+#define RETRANSMIT_MS 10000 /* ZMQ_TCP_MAXRT */
 #define KEEPALIVE_IDLE_S 10
 #define KEEPALIVE_INTERVAL_S 5
 #define KEEPALIVE_COUNT 3
-#define BACKLOG 512                /* 1,000 actors that join at once */
+#define BACKLOG 512 /* 1,000 actors that join at once */
 
 struct transport {
     void *context;
@@ -98,7 +98,7 @@ void transport_destroy(struct transport **transport) {
     zap_stop(&(*transport)->zap);
     if ((*transport)->context)
         zmq_ctx_term((*transport)->context);
-    explicit_bzero(&(*transport)->pair, sizeof (*transport)->pair);
+    explicit_bzero(&(*transport)->pair, sizeof(*transport)->pair);
     free(*transport);
     *transport = NULL;
 }
@@ -182,7 +182,8 @@ static enum status check_listener(const struct transport *transport, enum endpoi
     if (!transport->has_key)
         return fail(STATUS_CONFIG, "listening beyond loopback needs net.key, a key pair of `candor keygen`");
     if (!transport->has_allow)
-        return fail(STATUS_CONFIG, "listening beyond loopback needs net.allow, a directory with the clients' public keys");
+        return fail(STATUS_CONFIG,
+                    "listening beyond loopback needs net.allow, a directory with the clients' public keys");
     return STATUS_OK;
 }
 
@@ -203,7 +204,8 @@ static enum status prepare_dealer(struct transport *transport, const struct sock
         return STATUS_OK;
     if (kind == ENDPOINT_NETWORK && (!transport->has_key || !server_key[0]))
         return fail(STATUS_CONFIG, "beyond loopback needs %s",
-                    transport->has_key ? "the other side's public key (net.learner_key)" : "net.key, a key pair of `candor keygen`");
+                    transport->has_key ? "the other side's public key (net.learner_key)"
+                                       : "net.key, a key pair of `candor keygen`");
     if (!transport->has_key || !server_key[0])
         return STATUS_OK;
     TRY(keys_check("server key", server_key));
@@ -279,7 +281,8 @@ enum status socket_send(void *socket, const void *frame, size_t bytes) {
 }
 
 enum status socket_send_to(void *socket, peer_id peer, const void *frame, size_t bytes) {
-    uint8_t id[ROUTING_ID_BYTES] = {0, (uint8_t)(peer >> 24), (uint8_t)(peer >> 16), (uint8_t)(peer >> 8), (uint8_t)peer};
+    uint8_t id[ROUTING_ID_BYTES] = {0, (uint8_t)(peer >> 24), (uint8_t)(peer >> 16), (uint8_t)(peer >> 8),
+                                    (uint8_t)peer};
     if (zmq_send(socket, id, sizeof id, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0) {
         if (zmq_send(socket, frame, bytes, ZMQ_DONTWAIT) >= 0)
             return STATUS_OK;

@@ -1,9 +1,9 @@
-/* ZeroMQ as Candor uses it: one context a process, ROUTER and DEALER sockets with every option of reference page transport.md
- * section 1.1 set before bind or connect, one frame a message, never blocking.
+/* ZeroMQ as Candor uses it: one context a process, ROUTER and DEALER sockets with every option of reference page
+ * transport.md section 1.1 set before bind or connect, one frame a message, never blocking.
  *
- * Rules: a socket belongs to one thread. Listeners are ipc or loopback, or have CURVE keys and an allow-list of clients: any other
- * bind is refused. tcp is encrypted on both sides when the process has a key. Reconnecting never gives up. Child processes are
- * started before the context exists, or by posix_spawn. */
+ * Rules: a socket belongs to one thread. Listeners are ipc or loopback, or have CURVE keys and an allow-list of
+ * clients: any other bind is refused. tcp is encrypted on both sides when the process has a key. Reconnecting never
+ * gives up. Child processes are started before the context exists, or by posix_spawn. */
 #ifndef CANDOR_TRANSPORT_SOCKET_H
 #define CANDOR_TRANSPORT_SOCKET_H
 
@@ -37,16 +37,16 @@ const char *transport_learner_key(const struct transport *transport);
 
 /* ---- sockets ---- */
 struct socket_settings {
-    const char *name;       /* the setting that errors name: "hub.control" */
+    const char *name; /* the setting that errors name: "hub.control" */
     const char *endpoint;
     const char *server_key; /* connecting: the other side's public key, Z85; "" or NULL: none is known */
     uint32_t frame_bytes_max;
-    uint32_t messages_max;  /* high-water mark of each direction and peer: bytes are bounded by credit (I4) */
-    uint32_t sends_max;     /* another one for what is sent; 0: the same */
+    uint32_t messages_max; /* high-water mark of each direction and peer: bytes are bounded by credit (I4) */
+    uint32_t sends_max;    /* another one for what is sent; 0: the same */
 };
 
-/* A ROUTER that listens. STATUS_CONFIG when the endpoint needs keys, is malformed, or is in use ("hub.control = ipc:///...: address
- * in use"). */
+/* A ROUTER that listens. STATUS_CONFIG when the endpoint needs keys, is malformed, or is in use ("hub.control =
+ * ipc:///...: address in use"). */
 enum status socket_bind(struct transport *transport, const struct socket_settings *settings, void **out_socket);
 /* A DEALER that connects, now or as soon as there is somebody. */
 enum status socket_connect(struct transport *transport, const struct socket_settings *settings, void **out_socket);
@@ -55,7 +55,8 @@ void socket_close(void **socket);
 enum status socket_endpoint(void *socket, char out_endpoint[ENDPOINT_BYTES_MAX + 1]);
 
 /* ---- messages ---- */
-/* Never wait. STATUS_AGAIN (keeps no message): no room, or a DEALER without a connection; STATUS_CLOSED: no such peer. */
+/* Never wait. STATUS_AGAIN (keeps no message): no room, or a DEALER without a connection; STATUS_CLOSED: no such peer.
+ */
 enum status socket_send(void *socket, const void *frame, size_t bytes);
 enum status socket_send_to(void *socket, peer_id peer, const void *frame, size_t bytes);
 
@@ -68,8 +69,8 @@ struct socket_frame {
     bool held;
 };
 
-/* Never waits. STATUS_AGAIN (keeps no message) when everything was taken: call until then before polling again. STATUS_FORMAT: not
- * one frame of a peer that ZeroMQ named: dropped; out_frame->peer is set if it is known. */
+/* Never waits. STATUS_AGAIN (keeps no message) when everything was taken: call until then before polling again.
+ * STATUS_FORMAT: not one frame of a peer that ZeroMQ named: dropped; out_frame->peer is set if it is known. */
 enum status socket_receive(void *socket, struct socket_frame *frame);
 void socket_frame_deinit(struct socket_frame *frame);
 
@@ -83,7 +84,8 @@ struct poll_set {
 /* Index of the item; the set must have room. */
 int poll_add_socket(struct poll_set *set, void *socket);
 int poll_add_fd(struct poll_set *set, int fd);
-/* Wait until one is readable or timeout_ms (-1: for ever) is over; a signal ends it early. Returns how many are ready. */
+/* Wait until one is readable or timeout_ms (-1: for ever) is over; a signal ends it early. Returns how many are ready.
+ */
 int poll_wait(struct poll_set *set, int64_t timeout_ms);
 bool poll_ready(const struct poll_set *set, int index);
 

@@ -1,8 +1,9 @@
-/* candor-bench-hub [--actors N] [--seconds S]: real groups (20 answers of 100 tokens) through lease, delivery and acknowledgement.
+/* candor-bench-hub [--actors N] [--seconds S]: real groups (20 answers of 100 tokens) through lease, delivery and
+ * acknowledgement.
  *
- * The hub's thread serves over ipc, as in a learner. One other thread plays N actors and two reward workers with a socket each: an
- * actor generates at once, a worker sends what is scored to the hub and takes the answer, the actor beats when its lease is free.
- * Counted are accepted groups taken by the owner as whole steps. */
+ * The hub's thread serves over ipc, as in a learner. One other thread plays N actors and two reward workers with a
+ * socket each: an actor generates at once, a worker sends what is scored to the hub and takes the answer, the actor
+ * beats when its lease is free. Counted are accepted groups taken by the owner as whole steps. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -58,8 +59,10 @@ static void send_message(struct players *players, void *socket, const struct mes
     require(status);
 }
 
-static const struct message_lease template = {
-    .samples = SAMPLES, .max_new_tokens = TOKENS, .temperature = 1, .grading = {.question = {"what is the capital of France?", 30}}};
+static const struct message_lease template = {.samples = SAMPLES,
+                                              .max_new_tokens = TOKENS,
+                                              .temperature = 1,
+                                              .grading = {.question = {"what is the capital of France?", 30}}};
 
 static void *join(struct players *players, uint8_t role, uint64_t incarnation) {
     void *socket;
@@ -117,7 +120,8 @@ static void beat(struct players *players, uint32_t index) {
     struct actor *actor = &players->actors[index];
     struct lease_progress held[HELD];
     for (uint32_t i = 0; i < actor->held_count; i++)
-        held[i] = (struct lease_progress){.lease = actor->held[i], .tokens_done = SAMPLES * TOKENS, .state = LEASE_DONE};
+        held[i] =
+            (struct lease_progress){.lease = actor->held[i], .tokens_done = SAMPLES * TOKENS, .state = LEASE_DONE};
     struct message message = {.type = MESSAGE_HEARTBEAT};
     message.heartbeat = (struct message_heartbeat){
         .incarnation = index + 1, .last_lease = actor->last_lease, .held = held, .held_count = actor->held_count};
@@ -180,7 +184,8 @@ static void *play(void *argument) {
             for (uint32_t i = 0; i < players->actor_count; i++)
                 beat(players, i);
             for (int i = 0; i < WORKERS; i++) {
-                struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = {.incarnation = (1u << 20) + (uint64_t)i}};
+                struct message message = {.type = MESSAGE_HEARTBEAT,
+                                          .heartbeat = {.incarnation = (1u << 20) + (uint64_t)i}};
                 send_message(players, players->workers[i], &message);
             }
             beaten = clock_seconds();
@@ -270,7 +275,8 @@ int main(int argc, char **argv) {
     double rate = run(server, seconds);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("groups of %d x %d tokens over ipc, %u actors: %.0f groups/s, %.1f million tokens/s, peak memory of hub, actors and "
+    printf("groups of %d x %d tokens over ipc, %u actors: %.0f groups/s, %.1f million tokens/s, peak memory of hub, "
+           "actors and "
            "workers %ld MB\n",
            SAMPLES, TOKENS, players.actor_count, rate, rate * SAMPLES * TOKENS / 1e6, usage.ru_maxrss / 1024);
     atomic_store(&players.stop, true);

@@ -1,5 +1,5 @@
-/* Any sequence of frames from any peers, with time passing: the hub's invariants hold after each. Input: records of one byte of peer
- * and time (low 3 bits the peer, the rest how much time passes), two bytes of length, and the frame. */
+/* Any sequence of frames from any peers, with time passing: the hub's invariants hold after each. Input: records of one
+ * byte of peer and time (low 3 bits the peer, the rest how much time passes), two bytes of length, and the frame. */
 #include <stdint.h>
 #include <string.h>
 
@@ -45,8 +45,13 @@ static struct hub *open_hub(struct buf *frame) {
     struct hub_events events = {frame, on_send, on_filled, on_over, on_over, on_alarm};
     struct message_lease slots[3];
     for (int i = 0; i < 3; i++)
-        slots[i] = (struct message_lease){.prompt = prompt, .prompt_count = 1, .samples = 1, .temperature = 1,
-                                          .max_new_tokens = 2, .stops = stops, .stop_count = 1};
+        slots[i] = (struct message_lease){.prompt = prompt,
+                                          .prompt_count = 1,
+                                          .samples = 1,
+                                          .temperature = 1,
+                                          .max_new_tokens = 2,
+                                          .stops = stops,
+                                          .stop_count = 1};
     struct hub_work work = {.stream = WORK_TRAIN, .slot_count = 3, .slots = slots};
     struct message_manifest manifest = {.chunk_bytes = 1, .current = 1};
     struct hub *hub;

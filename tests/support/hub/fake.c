@@ -56,7 +56,10 @@ struct hub_settings fake_settings(void) {
         .incarnation = 0x123456789abcdefu,
         .run = "test",
         .config = {1, 2},
-        .fingerprint = {.build = text_of("b1"), .backend = text_of("cpu"), .device = text_of(""), .arithmetic = text_of("avx2")},
+        .fingerprint = {.build = text_of("b1"),
+                        .backend = text_of("cpu"),
+                        .device = text_of(""),
+                        .arithmetic = text_of("avx2")},
         .heartbeat_ms = FAKE_HEARTBEAT_MS,
         .lease_ms = FAKE_LEASE_MS,
         .weights_endpoint = "ipc:///w",
@@ -154,8 +157,8 @@ void fake_join(struct fake *fake, uint8_t role, peer_id peer, uint32_t capacity_
     fake_send(fake, peer, &message, now_ms);
 }
 
-void fake_beat(struct fake *fake, peer_id peer, uint64_t last_lease, const uint64_t *held, uint32_t count, uint8_t state,
-               uint64_t tokens, int64_t now_ms) {
+void fake_beat(struct fake *fake, peer_id peer, uint64_t last_lease, const uint64_t *held, uint32_t count,
+               uint8_t state, uint64_t tokens, int64_t now_ms) {
     struct lease_progress list[64];
     ASSERT(count <= 64);
     for (uint32_t i = 0; i < count; i++)
@@ -204,7 +207,11 @@ struct message_group fake_group(const struct message_lease *lease, uint64_t acto
     struct answer_sample *samples = arena_alloc(arena, lease->samples * sizeof *samples);
     ASSERT(samples);
     for (uint32_t i = 0; i < lease->samples; i++) {
-        struct rng_key key = {.seed = lease->weights.low, .step = lease->key.step, .slot = lease->key.slot, .sample = (uint16_t)i, .stream = RNG_TEST};
+        struct rng_key key = {.seed = lease->weights.low,
+                              .step = lease->key.step,
+                              .slot = lease->key.slot,
+                              .sample = (uint16_t)i,
+                              .stream = RNG_TEST};
         uint32_t count = 1 + rng_below(&key, 0, lease->max_new_tokens);
         int32_t *ids = arena_alloc(arena, count * sizeof *ids);
         float *logprobs = arena_alloc(arena, count * sizeof *logprobs);

@@ -1,5 +1,5 @@
-/* A hub with its surroundings played by the test: what it sends is kept, peers are a few calls, groups are a function of their
- * work's name, so that every holder of a slot makes the same one. */
+/* A hub with its surroundings played by the test: what it sends is kept, peers are a few calls, groups are a function
+ * of their work's name, so that every holder of a slot makes the same one. */
 #ifndef CANDOR_TESTS_SUPPORT_HUB_FAKE_H
 #define CANDOR_TESTS_SUPPORT_HUB_FAKE_H
 
@@ -26,7 +26,7 @@ struct fake {
     uint32_t sent_count, sent_capacity;
     struct arena arena; /* of what was taken out of sent */
     uint32_t filled, completed, withdrawn, alarms, fatal;
-    struct digest history; /* over (key, content) of what was filled, in no order */
+    struct digest history;            /* over (key, content) of what was filled, in no order */
     char alarm[64], alarm_text[1024]; /* the last one */
 };
 
@@ -45,8 +45,8 @@ struct message fake_hello(uint8_t role, uint64_t incarnation, uint32_t capacity_
 void fake_join(struct fake *fake, uint8_t role, peer_id peer, uint32_t capacity_samples, int64_t now_ms);
 void fake_send(struct fake *fake, peer_id peer, const struct message *message, int64_t now_ms);
 /* Heartbeat that lists these leases [count] in one state with these tokens. */
-void fake_beat(struct fake *fake, peer_id peer, uint64_t last_lease, const uint64_t *held, uint32_t count, uint8_t state,
-               uint64_t tokens, int64_t now_ms);
+void fake_beat(struct fake *fake, peer_id peer, uint64_t last_lease, const uint64_t *held, uint32_t count,
+               uint8_t state, uint64_t tokens, int64_t now_ms);
 
 /* The oldest message of that type to that peer that was not taken yet; false: there is none. */
 bool fake_take(struct fake *fake, peer_id peer, enum message_type type, struct message *out_message);
@@ -57,7 +57,8 @@ void fake_forget_sent(struct fake *fake);
 /* The group of a lease, in arena. */
 struct message_group fake_group(const struct message_lease *lease, uint64_t actor, struct arena *arena);
 struct message fake_scored(const struct message_group *group, uint64_t worker, struct arena *arena);
-/* Deliver the lease's group over a worker's connection; the outcome, -1 when there was no answer. reason may be NULL. */
+/* Deliver the lease's group over a worker's connection; the outcome, -1 when there was no answer. reason may be NULL.
+ */
 int fake_deliver(struct fake *fake, peer_id worker, const struct message_lease *lease, uint64_t actor, int64_t now_ms,
                  const char **out_reason);
 

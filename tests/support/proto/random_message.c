@@ -94,8 +94,8 @@ static void fill_struct(struct source *source, const struct schema *schema, char
             *(uint64_t *)member = between(source, field->least, field->most);
             break;
         case FIELD_I32:
-            *(int32_t *)member = (int32_t)((int64_t)field->least +
-                                           (int64_t)between(source, 0, field->most - field->least));
+            *(int32_t *)member =
+                (int32_t)((int64_t)field->least + (int64_t)between(source, 0, field->most - field->least));
             break;
         case FIELD_F32:
             *(float *)member = field->nan_allowed && draw(source) % 4 == 0 ? NAN : (float)(draw(source) % 1000 + 1) / 8;

@@ -29,7 +29,8 @@ static void it_agrees_with_an_array_under_random_use(void **state) {
         assert_int_equal(map.count, count);
     }
     for (uint32_t index = 0; index < KEYS; index++)
-        assert_ptr_equal(map_get(&map, (uint64_t)index << (index % 3 == 0 ? 40 : 4)), inside[index] ? &values[index] : NULL);
+        assert_ptr_equal(map_get(&map, (uint64_t)index << (index % 3 == 0 ? 40 : 4)),
+                         inside[index] ? &values[index] : NULL);
     map_deinit(&map);
 }
 

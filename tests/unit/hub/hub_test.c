@@ -114,8 +114,9 @@ static void another_class_is_admitted_or_refused_by_setting(void **state) {
     fake_create(&fake, &settings);
     fake_send(&fake, 1, &hello, 0);
     assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
-    assert_string_equal(message.refuse.reason.data,
-                        "run.determinism = strict: arithmetic is \"portable\", the learner's is \"avx2\"; auto admits it");
+    assert_string_equal(
+        message.refuse.reason.data,
+        "run.determinism = strict: arithmetic is \"portable\", the learner's is \"avx2\"; auto admits it");
 }
 
 static void an_unknown_connection_is_asked_to_say_hello(void **state) {
@@ -158,7 +159,8 @@ static void bytes_are_bounded_as_well_as_samples(void **state) {
     fake_publish(&fake, 0, 0);
     ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 10, 0, 0, 0));
     struct message message = fake_hello(ROLE_ACTOR, 1, 1000);
-    struct message_lease lease = {.samples = FAKE_SAMPLES, .max_new_tokens = FAKE_TOKENS, .grading = {.question = text_of("why?")}};
+    struct message_lease lease = {
+        .samples = FAKE_SAMPLES, .max_new_tokens = FAKE_TOKENS, .grading = {.question = text_of("why?")}};
     message.hello.capacity_bytes = 4 * lease_weigh(&lease) + 10;
     fake_send(&fake, 1, &message, 0);
     assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 4);
@@ -312,7 +314,8 @@ static void a_group_with_wrong_content_counts_against_its_lease(void **state) {
     ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 0, 0));
     fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
     static const char *const reasons[] = {"a token id beyond the vocabulary", "an answer ends without a stop token",
-                                          "an answer is cut before max_new_tokens", "not as many samples as were asked for"};
+                                          "an answer is cut before max_new_tokens",
+                                          "not as many samples as were asked for"};
     for (int i = 0; i < 4; i++) {
         struct message_lease lease = lease_of(1);
         assert_int_equal(lease.attempt, i);
@@ -390,12 +393,13 @@ static void what_waits_is_renewed_by_its_actors_progress(void **state) {
     struct lease_progress held = {.lease = lease.lease, .state = LEASE_WAITING};
     struct message message = {.type = MESSAGE_HEARTBEAT};
     for (int64_t now_ms = 1000; now_ms <= 4 * FAKE_LEASE_MS; now_ms += 1000) {
-        message.heartbeat = (struct message_heartbeat){.incarnation = 1,
-                                                       .last_lease = lease.lease,
-                                                       .held = &held,
-                                                       .held_count = 1,
-                                                       .progress = (uint64_t)(now_ms < 2 * FAKE_LEASE_MS ? now_ms : 20000),
-                                                       .state = text_of("fetching weights")};
+        message.heartbeat =
+            (struct message_heartbeat){.incarnation = 1,
+                                       .last_lease = lease.lease,
+                                       .held = &held,
+                                       .held_count = 1,
+                                       .progress = (uint64_t)(now_ms < 2 * FAKE_LEASE_MS ? now_ms : 20000),
+                                       .state = text_of("fetching weights")};
         fake_send(&fake, 1, &message, now_ms);
         pass(now_ms - 1000, now_ms);
         if (now_ms <= 2 * FAKE_LEASE_MS)
@@ -438,7 +442,8 @@ static void given_back_work_goes_to_others_and_counts_only_with_fault(void **sta
     struct message message = {.type = MESSAGE_GIVE_BACK};
     for (uint32_t i = 0; i < 2 * LOSSES_MAX; i++) { /* without fault: never stuck */
         struct message_lease lease = lease_of(1);
-        message.give_back = (struct message_give_back){.leases = &lease.lease, .lease_count = 1, .reason = text_of("drain")};
+        message.give_back =
+            (struct message_give_back){.leases = &lease.lease, .lease_count = 1, .reason = text_of("drain")};
         fake_send(&fake, 1, &message, 10);
     }
     assert_int_equal(fake.alarms, 0);
@@ -467,8 +472,9 @@ static void a_stuck_slot_is_skipped_when_the_run_says_so(void **state) {
     struct message_lease lease = {0};
     for (uint32_t i = 0; i < LOSSES_MAX; i++) {
         lease = lease_of(1);
-        struct message message = {.type = MESSAGE_GIVE_BACK,
-                                  .give_back = {.leases = &lease.lease, .lease_count = 1, .reason = text_of("x"), .fault = 1}};
+        struct message message = {
+            .type = MESSAGE_GIVE_BACK,
+            .give_back = {.leases = &lease.lease, .lease_count = 1, .reason = text_of("x"), .fault = 1}};
         fake_send(&fake, 1, &message, 10);
     }
     assert_int_equal(fake.fatal, 0);

@@ -171,7 +171,8 @@ static void weights_are_served_until_retired(void **state) {
         elements[i] = (uint16_t)(i * 7);
     released = 0;
     ASSERT_OK(publish(1));
-    struct message fetch = {.type = MESSAGE_FETCH, .fetch = {.kind = FETCH_SNAPSHOT, .object = fake_weights(1), .count = 2}};
+    struct message fetch = {.type = MESSAGE_FETCH,
+                            .fetch = {.kind = FETCH_SNAPSHOT, .object = fake_weights(1), .count = 2}};
     send_message(fetcher, &fetch);
     for (uint32_t i = 0; i < 2; i++) {
         struct message message = expect(fetcher, MESSAGE_CHUNK);
@@ -190,7 +191,8 @@ static void weights_are_served_until_retired(void **state) {
 /* A step that changed nothing publishes the same content again: it stays until its last number is retired. */
 static void equal_versions_share_their_content(void **state) {
     (void)state;
-    struct published published = {.digest = fake_weights(5), .data = elements, .elements = 8, .dtype = DTYPE_BF16, .release = on_release};
+    struct published published = {
+        .digest = fake_weights(5), .data = elements, .elements = 8, .dtype = DTYPE_BF16, .release = on_release};
     void *fetcher = connect_to(weights);
     released = 0;
     for (published.version = 5; published.version <= 6; published.version++)
@@ -207,10 +209,10 @@ static void rubbish_is_counted_and_status_is_answered(void **state) {
     struct buf text = {0};
     void *operator= connect_to(control);
     struct message message = {.type = MESSAGE_STATUS_REQUEST};
-    send_message(operator, &message);
+    send_message(operator, & message);
     ASSERT_OK(socket_send(operator, "\xdd\x05\xf5\xe1\x00", 5));
     assert_non_null(strstr(expect(operator, MESSAGE_STATUS_REPLY).status_reply.json.data, "\"run\":\"test\""));
-    send_message(operator, &message);
+    send_message(operator, & message);
     assert_non_null(strstr(expect(operator, MESSAGE_STATUS_REPLY).status_reply.json.data, "\"malformed\":1"));
     ASSERT_OK(hub_server_counters(server, &text));
     assert_non_null(strstr(text.data, "\"actors\":0"));
@@ -230,8 +232,9 @@ static void a_question_that_nobody_survives_ends_the_run(void **state) {
     ASSERT_OK(offer(0, 1, 0));
     for (int i = 0; i < 5; i++) {
         uint64_t lease = expect(actor, MESSAGE_LEASE).lease.lease;
-        message = (struct message){.type = MESSAGE_GIVE_BACK,
-                                   .give_back = {.leases = &lease, .lease_count = 1, .reason = text_of("too long"), .fault = 1}};
+        message = (struct message){
+            .type = MESSAGE_GIVE_BACK,
+            .give_back = {.leases = &lease, .lease_count = 1, .reason = text_of("too long"), .fault = 1}};
         send_message(actor, &message);
     }
     ASSERT_FAILS(STATUS_RUN_FAILED, hub_server_take(server, WORK_TRAIN, 0, WAIT_MS, &work));
@@ -279,14 +282,10 @@ static void peers_are_told_bye_at_the_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(work_goes_out_and_comes_back_in_slot_order),
-        TEST(weights_are_served_until_retired),
-        TEST(equal_versions_share_their_content),
-        TEST(rubbish_is_counted_and_status_is_answered),
-        TEST(a_question_that_nobody_survives_ends_the_run),
-        TEST(withdrawn_work_and_an_interrupt_end_a_wait),
-        TEST(a_second_hub_at_the_same_endpoint_is_refused),
-        TEST(peers_are_told_bye_at_the_end),
+        TEST(work_goes_out_and_comes_back_in_slot_order),   TEST(weights_are_served_until_retired),
+        TEST(equal_versions_share_their_content),           TEST(rubbish_is_counted_and_status_is_answered),
+        TEST(a_question_that_nobody_survives_ends_the_run), TEST(withdrawn_work_and_an_interrupt_end_a_wait),
+        TEST(a_second_hub_at_the_same_endpoint_is_refused), TEST(peers_are_told_bye_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,7 +41,8 @@ static void every_message_reads_back_as_it_was_written(void **state) {
     buf_deinit(&second);
 }
 
-/* A frame cut anywhere, or with one byte changed, is refused or read; nothing is read beyond it (the sanitizers watch). */
+/* A frame cut anywhere, or with one byte changed, is refused or read; nothing is read beyond it (the sanitizers watch).
+ */
 static void cut_and_flipped_frames_are_refused_or_read(void **state) {
     (void)state;
     struct buf frame = {0};
@@ -74,8 +75,13 @@ static float logprobs[3] = {-0.25f, -1.5f, 0.0f};
 
 static struct message small_group(void) {
     static struct answer_sample sample;
-    sample = (struct answer_sample){
-        .ids = ids, .logprobs = logprobs, .count = 3, .finish = FINISH_STOP, .text = {.data = "4\0" "2", .bytes = 3}};
+    sample = (struct answer_sample){.ids = ids,
+                                    .logprobs = logprobs,
+                                    .count = 3,
+                                    .finish = FINISH_STOP,
+                                    .text = {.data = "4\0"
+                                                     "2",
+                                             .bytes = 3}};
     struct message message = {.type = MESSAGE_GROUP};
     message.group = (struct message_group){
         .lease = 77,
@@ -113,7 +119,10 @@ static void values_arrive_in_their_own_fields(void **state) {
     assert_memory_equal(group->samples[0].ids, ids, sizeof ids);
     assert_memory_equal(group->samples[0].logprobs, logprobs, sizeof logprobs);
     assert_int_equal(group->samples[0].text.bytes, 3);
-    assert_memory_equal(group->samples[0].text.data, "4\0" "2", 4);
+    assert_memory_equal(group->samples[0].text.data,
+                        "4\0"
+                        "2",
+                        4);
     assert_string_equal(group->grading.question.data, "6 x 7?");
     assert_string_equal(group->grading.rule.data, "");
     assert_int_equal(group->grading.known_k, -1);
@@ -126,7 +135,10 @@ static void the_bytes_are_those_that_the_page_shows(void **state) {
     struct message message = {.type = MESSAGE_CREDIT, .credit = {.incarnation = 7, .bytes = 1048576}};
     struct buf frame = {0};
     ASSERT_OK(proto_encode(&message, &frame));
-    static const char expected[] = "\x83\xa4type\xa6" "credit\xab" "incarnation\x07\xa5" "bytes\xce\x00\x10\x00\x00";
+    static const char expected[] = "\x83\xa4type\xa6"
+                                   "credit\xab"
+                                   "incarnation\x07\xa5"
+                                   "bytes\xce\x00\x10\x00\x00";
     assert_int_equal(frame.bytes, sizeof expected - 1);
     assert_memory_equal(frame.data, expected, sizeof expected - 1);
     buf_deinit(&frame);
@@ -135,7 +147,10 @@ static void the_bytes_are_those_that_the_page_shows(void **state) {
 static void unknown_keys_are_skipped_and_doubles_are_numbers_too(void **state) {
     (void)state;
     /* {"type": "credit", "later": [1, {"x": nil}], "bytes": 5, "incarnation": 9} */
-    static const char frame[] = "\x84\xa4type\xa6" "credit\xa5later\x92\x01\x81\xa1x\xc0\xa5" "bytes\x05\xab" "incarnation\x09";
+    static const char frame[] = "\x84\xa4type\xa6"
+                                "credit\xa5later\x92\x01\x81\xa1x\xc0\xa5"
+                                "bytes\x05\xab"
+                                "incarnation\x09";
     struct message read;
     ASSERT_OK(proto_decode(frame, sizeof frame - 1, &arena, &read));
     assert_int_equal(read.credit.bytes, 5);
@@ -146,7 +161,8 @@ struct bad_frame {
     const char *bytes, *reason;
     size_t count;
 };
-#define BAD(bytes_, reason_) {.bytes = (bytes_), .count = sizeof(bytes_) - 1, .reason = (reason_)}
+#define BAD(bytes_, reason_)                                                                                           \
+    { .bytes = (bytes_), .count = sizeof(bytes_) - 1, .reason = (reason_) }
 
 static void malformed_frames_are_refused_with_their_reason(void **state) {
     (void)state;
@@ -155,18 +171,41 @@ static void malformed_frames_are_refused_with_their_reason(void **state) {
         BAD("\xdd\x05\xf5\xe1\x00", "claims 100000000 elements"), /* the 4.3 GB bomb of transport.md */
         BAD("\x80", "begins with its type"),
         BAD("\x81\xa4type\xa3wat", "unknown type"),
-        BAD("\x81\xa3" "bye\xa4type", "begins with its type"),
-        BAD("\x81\xa4type\xa3" "bye", "bye: reason: missing"),
-        BAD("\x82\xa4type\xa3" "bye\xa6reason\x07", "bye: reason: not a str"),
-        BAD("\x82\xa4type\xa3" "bye\xa6reason\xa2\xc3\x28", "bye: reason: not UTF-8"),
-        BAD("\x82\xa4type\xa3" "bye\xa6reason\xa2" "a\n", "bye: reason: a control character"),
-        BAD("\x83\xa4type\xa3" "bye\xa6reason\xa0\xa6reason\xa0", "bye: reason: stands twice"),
-        BAD("\x82\xa4type\xa3" "bye\xa6reason\xa0\x00", "1 bytes behind its end"),
-        BAD("\x82\xa4type\xa3" "bye\xa6reason\xc1", "never uses"),
+        BAD("\x81\xa3"
+            "bye\xa4type",
+            "begins with its type"),
+        BAD("\x81\xa4type\xa3"
+            "bye",
+            "bye: reason: missing"),
+        BAD("\x82\xa4type\xa3"
+            "bye\xa6reason\x07",
+            "bye: reason: not a str"),
+        BAD("\x82\xa4type\xa3"
+            "bye\xa6reason\xa2\xc3\x28",
+            "bye: reason: not UTF-8"),
+        BAD("\x82\xa4type\xa3"
+            "bye\xa6reason\xa2"
+            "a\n",
+            "bye: reason: a control character"),
+        BAD("\x83\xa4type\xa3"
+            "bye\xa6reason\xa0\xa6reason\xa0",
+            "bye: reason: stands twice"),
+        BAD("\x82\xa4type\xa3"
+            "bye\xa6reason\xa0\x00",
+            "1 bytes behind its end"),
+        BAD("\x82\xa4type\xa3"
+            "bye\xa6reason\xc1",
+            "never uses"),
         BAD("\x82\xa4type\xa6revoke\xa6leases\xdd\x00\x10\x00\x00", "claims 1048576 elements"),
         BAD("\x82\xa4type\xa6revoke\xa6leases\x91\xff", "not an integer from 0"),
-        BAD("\x83\xa4type\xa6" "credit\xa5" "bytes\x05\xab" "incarnation\x00", "0 is outside 1"),
-        BAD("\x82\xa4type\xa6" "credit\xa1z\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x00", "nested too deep"),
+        BAD("\x83\xa4type\xa6"
+            "credit\xa5"
+            "bytes\x05\xab"
+            "incarnation\x00",
+            "0 is outside 1"),
+        BAD("\x82\xa4type\xa6"
+            "credit\xa1z\x91\x91\x91\x91\x91\x91\x91\x91\x91\x91\x00",
+            "nested too deep"),
     };
     struct message read;
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
@@ -202,7 +241,8 @@ static void a_reward_may_be_nan_and_nothing_else_may(void **state) {
     struct buf frame = {0};
     struct sample_score score = {.verdict = VERDICT_WRONG, .reward = NAN};
     struct message message = {.type = MESSAGE_SCORED}, read;
-    message.scored = (struct message_scored){.group = small_group().group, .scores = &score, .score_count = 1, .worker = 1};
+    message.scored =
+        (struct message_scored){.group = small_group().group, .scores = &score, .score_count = 1, .worker = 1};
     ASSERT_OK(proto_encode(&message, &frame));
     ASSERT_OK(proto_decode(frame.data, frame.bytes, &arena, &read));
     assert_true(isnan(read.scored.scores[0].reward));

@@ -58,11 +58,19 @@ static void no_group_is_heavier_than_its_lease_says(void **state) {
     struct text aliases[300];
     for (int i = 0; i < 300; i++)
         aliases[i] = text_of(label);
-    struct message_lease lease = {
-        .grading = {.question_id = text_of(label), .question = text_of(label), .set = text_of(label),
-                    .class_label = text_of(label), .aliases = aliases, .alias_count = 300, .answerable = 1,
-                    .rule = text_of(label), .step = UINT32_MAX, .known_k = INT32_MAX, .anchor_k = UINT32_MAX,
-                    .switch_step = UINT32_MAX, .threshold_t = 1}};
+    struct message_lease lease = {.grading = {.question_id = text_of(label),
+                                              .question = text_of(label),
+                                              .set = text_of(label),
+                                              .class_label = text_of(label),
+                                              .aliases = aliases,
+                                              .alias_count = 300,
+                                              .answerable = 1,
+                                              .rule = text_of(label),
+                                              .step = UINT32_MAX,
+                                              .known_k = INT32_MAX,
+                                              .anchor_k = UINT32_MAX,
+                                              .switch_step = UINT32_MAX,
+                                              .threshold_t = 1}};
     static const uint32_t shapes[][2] = {{1, 1}, {20, 100}, {256, 512}, {20, 4096}};
     struct buf frame = {0};
     for (size_t i = 0; i < 4; i++) {

@@ -38,8 +38,11 @@ static struct transport *transport_of(const char *key, const char *learner_key, 
 }
 
 static struct socket_settings settings_of(const char *endpoint, const char *server_key) {
-    return (struct socket_settings){
-        .name = "hub.control", .endpoint = endpoint, .server_key = server_key, .frame_bytes_max = 4096, .messages_max = 8};
+    return (struct socket_settings){.name = "hub.control",
+                                    .endpoint = endpoint,
+                                    .server_key = server_key,
+                                    .frame_bytes_max = 4096,
+                                    .messages_max = 8};
 }
 
 static bool wait_readable(void *socket, int timeout_ms) {
@@ -271,7 +274,8 @@ static void bad_keys_are_refused(void **state) {
     static const char *const texts[][2] = {
         {"", "no line `public = KEY`"},
         {"public = short\n", "not a key"},
-        {"public = rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\nsecret = JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6\n", "manual"},
+        {"public = rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7\nsecret = JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6\n",
+         "manual"},
         {"public = Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID\n", "manual"},
     };
     struct key_pair pair;
