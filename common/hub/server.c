@@ -297,10 +297,24 @@ static void *serve(void *argument) {
 
 /* ---- life ---- */
 
+/* Actors that come over the network fetch weights over the network. */
+static enum status check_reach(const char *control, const char *weights) {
+    enum endpoint_kind control_kind, weights_kind;
+    TRY(endpoint_parse(control, &control_kind));
+    TRY(endpoint_parse(weights, &weights_kind));
+    if (control_kind == ENDPOINT_NETWORK && weights_kind != ENDPOINT_NETWORK)
+        return fail(STATUS_CONFIG,
+                    "hub.weights = %s: hub.control = %s is for other hosts, and they need the weights: "
+                    "tcp://*:PORT",
+                    weights, control);
+    return STATUS_OK;
+}
+
 static enum status open_all(struct hub_server *server, const struct hub_server_settings *settings) {
     const struct run_config *config = settings->config;
     const struct transport_settings keys = {config->net_key, config->net_learner_key, config->net_allow};
     char weights_endpoint[ENDPOINT_BYTES_MAX + 1];
+    TRY(check_reach(settings->control, settings->weights));
     TRY(collect_create(&server->collect));
     TRY(queue_create(CALLS_MAX, &server->calls));
     TRY(store_create(&server->store));
