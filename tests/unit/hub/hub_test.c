@@ -1,6 +1,7 @@
 /* The hub's behaviour, one rule at a time, in virtual time. */
 #include "tests/support/test.h"
 
+#include "common/base/json.h"
 #include "common/hub/work.h"
 #include "proto/proto.h"
 #include "tests/support/hub/fake.h"
@@ -55,7 +56,7 @@ static void an_actor_is_told_all_it_needs_in_order(void **state) {
     fake_publish(&fake, 4, 0);
     fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
     assert_true(fake_take(&fake, 1, MESSAGE_WELCOME, &message));
-    assert_int_equal(message.welcome.run_id, 42);
+    assert_true(message.welcome.run_id == FAKE_RUN_ID);
     assert_int_equal(message.welcome.same_class, 1);
     assert_int_equal(message.welcome.heartbeat_ms, FAKE_HEARTBEAT_MS);
     assert_string_equal(message.welcome.weights.data, "ipc:///w");
@@ -720,7 +721,11 @@ static void status_says_what_is_awaited(void **state) {
     message = (struct message){.type = MESSAGE_STATUS_REQUEST};
     fake_send(&fake, 4711, &message, 0); /* needs no hello */
     assert_true(fake_take(&fake, 4711, MESSAGE_STATUS_REPLY, &message));
-    assert_non_null(strstr(message.status_reply.json.data, "\"state\":\"step 3: 0 of 2 groups"));
+    json_t *status;
+    ASSERT_OK(json_parse(message.status_reply.json.data, message.status_reply.json.bytes, "status", &status));
+    assert_string_equal(json_string_value(json_object_get(status, "state")), "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
+    assert_string_equal(json_string_value(json_object_get(status, "run_id")), "fedcba9876543210");
+    json_decref(status);
     buf_deinit(&line);
 }
 
