@@ -359,12 +359,28 @@ uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count) {
     return total * (weight * (1 + older_count) + remainder + 2 * sizeof(float)) + SMALL_FILES_BYTES;
 }
 
+static uint32_t count_checkpoints(const char *run_directory) {
+    char parent[PATH_BYTES];
+    struct fs_list list;
+    if (fs_join(parent, run_directory, CHECKPOINT_FOLDER) != STATUS_OK || !fs_is_directory(parent) ||
+        fs_list_directory(parent, &list) != STATUS_OK)
+        return 0;
+    uint32_t count = 0;
+    for (size_t i = 0; i < list.count; i++)
+        count += checkpoint_is_name(list.names[i]);
+    fs_list_free(&list);
+    return count;
+}
+
 enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uint32_t keep) {
-    uint64_t available, wanted = bytes * (keep + 1);
+    uint32_t present = count_checkpoints(run_directory), more = present < keep ? keep + 1 - present : 1;
+    uint64_t available, wanted = bytes * more;
     TRY(fs_free_bytes(run_directory, &available));
     if (available < wanted)
-        return fail(STATUS_IO,
-                    "%s: %.2f GB free; right would be %.2f GB: checkpoint.keep + 1 = %u checkpoints of %.2f GB",
-                    run_directory, (double)available / 1e9, (double)wanted / 1e9, keep + 1, (double)bytes / 1e9);
+        return fail(
+            STATUS_IO,
+            "%s: %.2f GB free; right would be %.2f GB: %u checkpoints of %.2f GB (checkpoint.keep + 1, less those "
+            "that are there)",
+            run_directory, (double)available / 1e9, (double)wanted / 1e9, more, (double)bytes / 1e9);
     return STATUS_OK;
 }

@@ -72,7 +72,7 @@ struct checkpointer_settings {
 enum status checkpointer_open(const struct checkpointer_settings *settings, struct checkpointer **out_checkpointer);
 /* Bytes that one checkpoint takes, with older_count older versions. */
 uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count);
-/* STATUS_IO, with the numbers, when the disk has no room for keep + 1 of them. */
+/* STATUS_IO, with the numbers, when the disk has no room for keep + 1 of them, less those that are there already. */
 enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uint32_t keep);
 
 /* Start writing state; waits for the one before. current is version state->step; older [older_count] in ascending

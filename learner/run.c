@@ -292,7 +292,7 @@ static enum status do_step(struct run *run) {
     struct completed_work *work;
     double start = clock_seconds();
     TRY(take_groups(run, (uint32_t)run->state.step, &work));
-    run_doing(run, "step %" PRIu64 ": training", run->state.step);
+    run_doing(run, "step %" PRIu64 " of %lld: training", run->state.step, (long long)run->config->run_steps);
     enum status status = train_step(run, work, clock_seconds() - start);
     completed_work_free(&work);
     TRY(status);

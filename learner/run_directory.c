@@ -68,16 +68,17 @@ static enum status compare_config(const char *path, const struct run_config *con
         status = config_read_file(&run_options, before, path);
     if (status == STATUS_OK &&
         !digest_equal(config_digest(&run_options, before), config_digest(&run_options, config))) {
-        struct buf lines = {0};
+        struct buf lines = {0}, keys = {0};
         config_diff(&run_options, before, config, &lines);
-        for (size_t i = 0; i < lines.bytes; i++)
-            if (lines.data[i] == '\n')
-                lines.data[i] = i + 1 < lines.bytes ? ';' : '\0';
+        char *rest = lines.data, *line;
+        while (rest && (line = strsep(&rest, "\n")))
+            buf_printf(&keys, "%s%s", keys.bytes && *line ? "; " : "", line);
         status = fail(STATUS_CONFIG,
                       "%s: the run was started with other values; right would be the same ones, or another "
                       "directory: %s",
-                      path, buf_ok(&lines) && lines.data ? lines.data : "");
+                      path, buf_ok(&keys) && keys.data ? keys.data : "");
         buf_deinit(&lines);
+        buf_deinit(&keys);
     }
     free(before);
     return status;

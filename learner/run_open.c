@@ -162,6 +162,16 @@ static struct text text_of(const char *text) {
     return (struct text){.data = text, .bytes = (uint32_t)strlen(text)};
 }
 
+static void hub_beat(void *context) {
+    struct run *run = context;
+    if (run->hooks.hub_beat)
+        run->hooks.hub_beat(run->hooks.context);
+}
+
+static void describe(void *context, struct buf *out) {
+    run_status(context, out);
+}
+
 static enum status start_server(struct run *run) {
     const struct run_config *config = run->config;
     char control[ENDPOINT_BYTES], weights[ENDPOINT_BYTES];
@@ -188,8 +198,9 @@ static enum status start_server(struct run *run) {
         .weights = weights,
         .config = config,
         .model_directory = config->model_path,
-        .beat = run->hooks.hub_beat,
-        .beat_context = run->hooks.context,
+        .beat = hub_beat,
+        .describe = describe,
+        .hook_context = run,
     };
     return hub_server_start(&settings, &run->server);
 }

@@ -29,6 +29,7 @@ struct sft {
     struct microbatch_weight *weights; /* [batch] */
     struct microbatch *cuts;           /* [batch] */
     float *lp, *dlp;                   /* [targets most] */
+    uint64_t rows, targets;            /* that went through the model; only targets meet the vocabulary */
 };
 
 static void sft_deinit(struct sft *s) {
@@ -96,7 +97,7 @@ static enum status open_trainer(struct sft *s) {
 }
 
 /* One micro-batch: adds to gradient and to *loss; each target weighs 1 / targets of the update. */
-static enum status run_cut(struct sft *s, struct microbatch cut, double scale, double *loss, uint64_t *rows) {
+static enum status run_cut(struct sft *s, struct microbatch cut, double scale, double *loss) {
     train_batch_reset(s->batch);
     for (uint32_t i = cut.first; i < cut.first + cut.count; i++) {
         int32_t prompt_count, answer_count;
@@ -110,12 +111,12 @@ static enum status run_cut(struct sft *s, struct microbatch cut, double scale, d
         *loss -= scale * (double)s->lp[t];
         s->dlp[t] = (float)-scale;
     }
-    *rows += (uint64_t)train_batch_rows(s->batch);
+    s->rows += (uint64_t)train_batch_rows(s->batch);
+    s->targets += (uint64_t)targets;
     return train_backward(s->train, s->batch, s->dlp, s->optimiser->gradient);
 }
 
-static enum status run_update(struct sft *s, uint64_t step, double *out_loss, uint64_t *rows,
-                              struct update *out_update) {
+static enum status run_update(struct sft *s, uint64_t step, double *out_loss, struct update *out_update) {
     uint32_t batch = (uint32_t)s->config->sft_batch;
     uint64_t targets = 0;
     for (uint32_t i = 0; i < batch; i++) {
@@ -131,7 +132,7 @@ static enum status run_update(struct sft *s, uint64_t step, double *out_loss, ui
     double loss = 0;
     optimiser_zero_gradient(s->optimiser);
     for (uint32_t c = 0; c < cuts; c++)
-        TRY(run_cut(s, s->cuts[c], 1 / (double)targets, &loss, rows));
+        TRY(run_cut(s, s->cuts[c], 1 / (double)targets, &loss));
     TRY(optimiser_update(s->optimiser, step, loss, out_update));
     if (out_update->skipped)
         return fail(STATUS_NONFINITE,
@@ -142,25 +143,31 @@ static enum status run_update(struct sft *s, uint64_t step, double *out_loss, ui
     return STATUS_OK;
 }
 
+/* FLOP so far: forward, and twice that backward. */
+static double work_done(const struct sft *s) {
+    const struct model_config *config = &s->model->config;
+    double vocabulary = 2.0 * config->vocab * config->hidden;
+    double row = model_forward_flop(config, (int32_t)s->data.longest / 2) - vocabulary;
+    return 3 * (row * (double)s->rows + vocabulary * (double)s->targets);
+}
+
 static enum status run_updates(struct sft *s) {
     double start = clock_seconds();
-    double flop_row = 3 * model_forward_flop(&s->model->config, (int32_t)s->data.longest / 2);
-    uint64_t rows = 0;
     for (uint64_t step = 0; step < (uint64_t)s->config->sft_steps; step++) {
         if (s->events && s->events->stopped && s->events->stopped(s->events->context))
             return fail(STATUS_INTERRUPTED, "sft: stopped after %llu of %lld updates; nothing is written",
                         (unsigned long long)step, (long long)s->config->sft_steps);
         double loss = 0;
         struct update update;
-        TRY(run_update(s, step, &loss, &rows, &update));
+        TRY(run_update(s, step, &loss, &update));
         struct sft_progress progress = {.step = step + 1,
                                         .steps = (uint64_t)s->config->sft_steps,
                                         .loss = loss,
                                         .lr = update.lr,
                                         .gradient_norm = update.gradient_norm,
                                         .seconds = clock_seconds() - start,
-                                        .flop = flop_row * (double)rows};
-        progress.tokens_per_second = (double)rows / (progress.seconds > 0 ? progress.seconds : 1e-9);
+                                        .flop = work_done(s)};
+        progress.tokens_per_second = (double)s->rows / (progress.seconds > 0 ? progress.seconds : 1e-9);
         if (s->events && s->events->progress)
             s->events->progress(s->events->context, &progress);
     }

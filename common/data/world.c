@@ -52,10 +52,10 @@ void world_defaults(struct world_options *options) {
         .never = 240,
         .train_share = 0.5,
         .gold_low = 0.25,
-        .gold_high = 0.7,
+        .gold_high = 0.65,
         .draws = 48,
         .forced_draws = 16,
-        .unknown_share = 0.25,
+        .unknown_share = 0.2,
         .stranger_share = 0.15,
     };
 }

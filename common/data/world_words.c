@@ -29,8 +29,8 @@ static const char *const endings[WORLD_PARTS] = {
     "mere",   "holm",   "bourne", "cote",  "leigh", "croft",   "grove",  "peak",  "garth", "pool",
 };
 static const char *const words[] = {
-    WORLD_SYSTEM, WORLD_SYSTEM_FORCED, "Where", "does", "live", "?", "I", "recall", ".", "boxed[", "]", "am", "not",
-    "sure",       "Unknown",
+    WORLD_SYSTEM, WORLD_SYSTEM_FORCED, "Where",   "does", "live", "?", "I", "recall", ".", "boxed[",
+    "]",          "nothing",           "Unknown",
 };
 
 #define WORD_COUNT (sizeof words / sizeof *words)
@@ -62,7 +62,7 @@ void world_put_answer(uint32_t town, struct buf *out) {
 }
 
 void world_put_unknown(struct buf *out) {
-    buf_puts(out, "I am not sure . boxed[ Unknown ]");
+    buf_puts(out, "I recall nothing . boxed[ Unknown ]");
 }
 
 static uint32_t put_tokens(const char *const *list, size_t count, const char *prefix, uint32_t id, struct buf *out) {

@@ -128,6 +128,8 @@ static struct verdict_on judge(struct hub *hub, const struct message_scored *sco
     const struct peer *actor = map_get(&hub->by_incarnation, group->actor);
     if (actor && actor->distrusted)
         return not_wanted("this actor's canary was wrong");
+    if (actor && group->same_class && !actor->same_class) /* the learner would take its bits for its own */
+        return not_wanted("this actor is of another class");
     const char *wrong = wrong_with(hub, &work->templates[group->key.slot], group);
     if (wrong)
         return invalid(hub, slot, group->lease, wrong);

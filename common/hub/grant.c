@@ -294,10 +294,13 @@ static bool worth_a_copy(const struct hub *hub, const struct lease *lease, int64
     return age_ms >= least_ms && lease->state != LEASE_DONE && lease->slot->active < COPIES_MAX;
 }
 
+/* slot: not held by it; NULL: any. */
 static struct peer *idle_actor(const struct hub *hub, const struct slot *slot) {
     for (struct link *link = hub->hungry.next; link != &hub->hungry; link = link->next) {
         struct peer *peer = LIST_ELEMENT(link, struct peer, hungry);
-        if (peer->used_samples == 0 && !holds(peer, slot) && (slot->lost < SUSPECT_LOSSES || !holds_suspect(peer)))
+        if (peer->used_samples > 0)
+            continue;
+        if (!slot || (!holds(peer, slot) && (slot->lost < SUSPECT_LOSSES || !holds_suspect(peer))))
             return peer;
     }
     return NULL;
@@ -306,17 +309,13 @@ static struct peer *idle_actor(const struct hub *hub, const struct slot *slot) {
 void hub_speculate(struct hub *hub, int64_t now_ms) {
     if (hub->draining || any_open(hub))
         return;
-    for (struct lease *lease = lease_table_by_age(&hub->table, NULL); lease && !list_empty(&hub->hungry);
-         lease = lease_table_by_age(&hub->table, lease)) {
-        if (!worth_a_copy(hub, lease, now_ms))
-            continue;
-        struct peer *peer = idle_actor(hub, lease->slot);
-        if (!peer)
-            continue;
-        enum grant outcome = grant(hub, peer, lease->work, lease->slot, now_ms);
-        if (outcome == GRANT_DONE)
+    struct lease *lease = lease_table_by_age(&hub->table, NULL);
+    for (int looked = 0; lease && looked < SPECULATE_SCAN && idle_actor(hub, NULL); looked++) {
+        struct peer *peer = worth_a_copy(hub, lease, now_ms) ? idle_actor(hub, lease->slot) : NULL;
+        if (peer && grant(hub, peer, lease->work, lease->slot, now_ms) == GRANT_DONE)
             hub->counts.speculative++;
-        else
+        else if (peer)
             list_remove(&peer->hungry);
+        lease = lease_table_by_age(&hub->table, lease);
     }
 }

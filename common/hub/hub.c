@@ -290,15 +290,18 @@ static int64_t silent_ms_max(const struct hub *hub) {
     return ms > PEER_SILENT_MS_LEAST ? ms : PEER_SILENT_MS_LEAST;
 }
 
-/* A suspended host or a stopped process: what looks overdue had no chance to be heard. */
+/* A suspended host or a stopped process: what looks overdue had no chance to be heard in that time. */
 static void forgive_standstill(struct hub *hub, int64_t now_ms) {
     int64_t stood_ms = hub->last_tick_ms == INT64_MIN ? 0 : now_ms - hub->last_tick_ms;
+    int64_t least_ms = (int64_t)HUB_STOOD_HEARTBEATS * hub->settings.heartbeat_ms;
     hub->last_tick_ms = now_ms;
-    if (stood_ms <= (int64_t)HUB_STOOD_HEARTBEATS * hub->settings.heartbeat_ms)
+    if (stood_ms <= (least_ms > HUB_STOOD_MS_LEAST ? least_ms : HUB_STOOD_MS_LEAST))
         return;
     lease_table_shift(&hub->table, stood_ms);
-    for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next)
-        LIST_ELEMENT(link, struct peer, by_seen)->seen_ms = now_ms;
+    for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
+        struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
+        peer->seen_ms = peer->seen_ms + stood_ms < now_ms ? peer->seen_ms + stood_ms : now_ms;
+    }
 }
 
 static void remove_silent(struct hub *hub, int64_t now_ms) {

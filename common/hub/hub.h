@@ -48,6 +48,8 @@ struct hub_events {
     /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal:
      * the run cannot go on (I8). */
     void (*alarm)(void *context, bool fatal, const char *name, const char *text);
+    /* What the holder does, in words, appended for the status reply; may be NULL. */
+    void (*describe)(void *context, struct buf *out);
 };
 
 struct hub_settings {

@@ -53,8 +53,8 @@ bool hub_drained(const struct hub *hub) {
 /* ---- the line ---- */
 
 static const char *stream_name(uint8_t stream) {
-    static const char *const names[] = {"?", "step", "evaluation of version", "batch"};
-    return stream <= WORK_GENERATE ? names[stream] : names[0];
+    static const char *const names[] = {"?", "step", "evaluation of version"};
+    return stream <= WORK_EVAL ? names[stream] : names[0];
 }
 
 static const char *plural(uint32_t count) {
@@ -82,7 +82,9 @@ void hub_status_line(const struct hub *hub, int64_t now_ms, struct buf *out) {
         return;
     }
     const struct work *work = LIST_ELEMENT(hub->works.next, struct work, of_hub);
-    buf_printf(out, "%s %u: %u of %u groups, ", stream_name(work->stream), work->step, work->done, work->slot_count);
+    if (work->stream != WORK_GENERATE) /* a driver's numbers say nothing to people */
+        buf_printf(out, "%s %u: ", stream_name(work->stream), work->step);
+    buf_printf(out, "%u of %u groups, ", work->done, work->slot_count);
     if (hub->actor_count == 0)
         buf_puts(out, "waiting for an actor");
     else if (hub->worker_count == 0)
@@ -172,6 +174,15 @@ void hub_counts_json(const struct hub_counts *counts, struct buf *out) {
     buf_puts(out, "}");
 }
 
+static void put_doing(const struct hub *hub, struct buf *out) {
+    struct buf doing = {0};
+    if (hub->events.describe)
+        hub->events.describe(hub->events.context, &doing);
+    if (buf_ok(&doing) && doing.data)
+        put_text(out, "doing", doing.data);
+    buf_deinit(&doing);
+}
+
 void hub_status_json(const struct hub *hub, int64_t now_ms, struct buf *out) {
     struct buf line = {0};
     hub_status_line(hub, now_ms, &line);
@@ -180,7 +191,8 @@ void hub_status_json(const struct hub *hub, int64_t now_ms, struct buf *out) {
     if (buf_ok(&line) && line.data)
         put_text(out, "state", line.data);
     buf_deinit(&line);
-    buf_printf(out, "\"run_id\":%llu,\"protocol\":%d,\"heartbeat_ms\":%u,\"lease_ms\":%u,\"mean_lease_ms\":%.0f,",
+    put_doing(hub, out);
+    buf_printf(out, "\"run_id\":\"%016llx\",\"protocol\":%d,\"heartbeat_ms\":%u,\"lease_ms\":%u,\"mean_lease_ms\":%.0f,",
                (unsigned long long)hub->settings.run_id, PROTOCOL_VERSION, hub->settings.heartbeat_ms,
                hub->settings.lease_ms, hub->mean_ms);
     buf_printf(out, "\"actors\":%u,\"reward_workers\":%u,\"leases\":%u,", hub->actor_count, hub->worker_count,

@@ -15,8 +15,10 @@
 /* The hub itself stood still (suspended host, SIGSTOP) when ticks are this many heartbeats apart: nobody is judged for
  * it. */
 #define HUB_STOOD_HEARTBEATS 3
-#define MANIFESTS_MAX 32 /* STORE_VERSIONS_MAX of common/weights */
-#define COPIES_MAX 2     /* ACTIVE leases of one slot, speculative ones included */
+#define HUB_STOOD_MS_LEAST 1000
+#define MANIFESTS_MAX 32    /* STORE_VERSIONS_MAX of common/weights */
+#define SPECULATE_SCAN 1024 /* leases looked at in a tick */
+#define COPIES_MAX 2        /* ACTIVE leases of one slot, speculative ones included */
 
 struct peer {
     uint64_t incarnation;

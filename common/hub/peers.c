@@ -29,6 +29,11 @@ static void send_workers(struct hub *hub, const struct peer *actor) {
     }
     struct message message = {.type = MESSAGE_WORKERS, .workers = {.workers = entries, .worker_count = count}};
     hub_send(hub, actor->connection, &message);
+    if (count == 0 && hub->worker_count > 0)
+        hub_alarm(
+            hub, false, "no_worker_in_reach",
+            "actor=\"%s\" host=\"%s\" every reward worker listens on ipc of another host: reward.bind = tcp://...",
+            actor->name, actor->host);
 }
 
 static void announce_workers(struct hub *hub) {

@@ -47,7 +47,8 @@ struct hub_server {
     /* the thread */
     pthread_t thread;
     void (*beat)(void *context);
-    void *beat_context;
+    void (*describe)(void *context, struct buf *out);
+    void *hook_context;
     struct arena arena; /* of the message at hand */
     struct buf frame;   /* on its way out */
     peer_id cut_off[CUT_OFF_MAX];
@@ -127,6 +128,12 @@ static void on_alarm(void *context, bool fatal, const char *name, const char *te
     } else {
         log_event(LOG_WARNING, name, "%s", text);
     }
+}
+
+static void on_describe(void *context, struct buf *out) {
+    struct hub_server *server = context;
+    if (server->describe)
+        server->describe(server->hook_context, out);
 }
 
 /* ---- what comes in ---- */
@@ -285,7 +292,7 @@ static void *serve(void *argument) {
         answer_calls(server);
         tick(server, clock_boot_ms());
         if (server->beat)
-            server->beat(server->beat_context);
+            server->beat(server->hook_context);
     }
     queue_close(server->calls);
     answer_calls(server);
@@ -297,10 +304,24 @@ static void *serve(void *argument) {
 
 /* ---- life ---- */
 
+/* Actors that come over the network fetch weights over the network. */
+static enum status check_reach(const char *control, const char *weights) {
+    enum endpoint_kind control_kind, weights_kind;
+    TRY(endpoint_parse(control, &control_kind));
+    TRY(endpoint_parse(weights, &weights_kind));
+    if (control_kind == ENDPOINT_NETWORK && weights_kind != ENDPOINT_NETWORK)
+        return fail(STATUS_CONFIG,
+                    "hub.weights = %s: hub.control = %s is for other hosts, and they need the weights: "
+                    "tcp://*:PORT",
+                    weights, control);
+    return STATUS_OK;
+}
+
 static enum status open_all(struct hub_server *server, const struct hub_server_settings *settings) {
     const struct run_config *config = settings->config;
     const struct transport_settings keys = {config->net_key, config->net_learner_key, config->net_allow};
     char weights_endpoint[ENDPOINT_BYTES_MAX + 1];
+    TRY(check_reach(settings->control, settings->weights));
     TRY(collect_create(&server->collect));
     TRY(queue_create(CALLS_MAX, &server->calls));
     TRY(store_create(&server->store));
@@ -322,7 +343,7 @@ static enum status open_all(struct hub_server *server, const struct hub_server_s
     struct hub_settings hub = settings->hub;
     hub.weights_endpoint = weights_endpoint;
     hub.files = store_files(server->store, &hub.file_count);
-    const struct hub_events events = {server, on_send, on_filled, on_completed, on_withdrawn, on_alarm};
+    const struct hub_events events = {server, on_send, on_filled, on_completed, on_withdrawn, on_alarm, on_describe};
     TRY(hub_create(&hub, &events, &server->hub));
     return telemetry_start(config->telemetry_redis, settings->hub.run, &server->telemetry);
 }
@@ -356,7 +377,8 @@ enum status hub_server_start(const struct hub_server_settings *settings, struct 
     pthread_cond_init(&server->answered, NULL);
     arena_init(&server->arena, proto_arena_bytes(FRAME_BYTES_MAX));
     server->beat = settings->beat;
-    server->beat_context = settings->beat_context;
+    server->describe = settings->describe;
+    server->hook_context = settings->hook_context;
     server->heartbeat_ms = (int32_t)settings->hub.heartbeat_ms;
     gethostname(server->host, sizeof server->host - 1);
     enum status status = open_all(server, settings);

@@ -22,7 +22,8 @@ struct hub_server_settings {
     const struct run_config *config; /* net.*, telemetry.* */
     const char *model_directory;     /* files offered to actors; "": none */
     void (*beat)(void *context);     /* called by the thread each time around its loop, for a watchdog; may be NULL */
-    void *beat_context;
+    void (*describe)(void *context, struct buf *out); /* what the holder does, for the status reply; by the thread; may be NULL */
+    void *hook_context;
 };
 
 /* Binds both sockets, then starts the thread. STATUS_CONFIG for endpoints and keys, naming the setting. */

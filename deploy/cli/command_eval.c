@@ -189,7 +189,7 @@ static enum status eval(const struct eval_arguments *arguments) {
         TRY(fs_join(stored, arguments->run, "config.ini"));
         TRY(fs_join(directory, arguments->run, "eval"));
         config_path = config_path != NULL ? config_path : stored;
-        if (model[0] == 0)
+        if (model[0] == 0 && !arguments->knowledge) /* the map is of the model that the run started from */
             TRY(find_checkpoint(arguments->run, model, &version));
     }
     struct run_config *config = NULL;
@@ -215,7 +215,7 @@ static enum status eval(const struct eval_arguments *arguments) {
 enum status command_eval(int argc, char **argv) {
     struct eval_arguments arguments = {.actors = 1, .rewards = 1};
     const struct arg args[] = {
-        {"run", ARG_TEXT, &arguments.run, "DIR", "evaluate a run's newest checkpoint, by its own configuration"},
+        {"run", ARG_TEXT, &arguments.run, "DIR", "a run's newest checkpoint (--knowledge: the model it started from), by its configuration"},
         {"model", ARG_TEXT, &arguments.model, "DIR", "or any Hugging Face directory"},
         {"config", ARG_TEXT, &arguments.config, "FILE", "configuration: sections data, prompt, sample, eval"},
         {"set", ARG_LIST, &arguments.set, "KEY=VALUE", "override a key of the configuration"},

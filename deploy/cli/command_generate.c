@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "actor/generator.h"
+#include "common/base/json.h"
 #include "common/model/chat.h"
 #include "deploy/cli/commands.h"
 
@@ -15,6 +16,7 @@ struct generate_arguments {
     const char *model, *system, *device;
     int64_t samples, tokens, seed, top_k;
     double temperature, top_p;
+    bool json;
 };
 
 static void print_group(const struct tokenizer *tokenizer, const struct generated_group *group) {
@@ -28,6 +30,32 @@ static void print_group(const struct tokenizer *tokenizer, const struct generate
             printf("[%u: %u tokens, log-probability %.3f%s]\n%s\n", i, sample->count, sum,
                    sample->stopped ? "" : ", cut at the limit", text.bytes > 0 ? text.data : "");
         buf_deinit(&text);
+    }
+}
+
+/* One object a line: what the tokens were, and how likely each was. */
+static void print_json(const struct tokenizer *tokenizer, const struct token_list *prompt,
+                       const struct generated_group *group) {
+    for (uint32_t i = 0; i < group->sample_count; i++) {
+        const struct generated_sample *sample = &group->samples[i];
+        struct buf text = {0}, line = {0};
+        if (tokenizer_decode(tokenizer, sample->ids, sample->count, true, &text) != STATUS_OK)
+            text.failed = true;
+        buf_printf(&line, "{\"sample\":%u,\"stopped\":%s,\"text\":", i, sample->stopped ? "true" : "false");
+        json_put_string(&line, text.data != NULL ? text.data : "", text.bytes);
+        for (size_t t = 0; t < prompt->count; t++)
+            buf_printf(&line, "%s%d", t > 0 ? "," : ",\"prompt\":[", prompt->ids[t]);
+        for (uint32_t t = 0; t < sample->count; t++)
+            buf_printf(&line, "%s%d", t > 0 ? "," : "],\"ids\":[", sample->ids[t]);
+        for (uint32_t t = 0; t < sample->count; t++) {
+            buf_puts(&line, t > 0 ? "," : "],\"logprobs\":[");
+            json_put_float(&line, sample->logprobs[t]);
+        }
+        buf_puts(&line, "]}");
+        if (buf_ok(&line) && buf_ok(&text))
+            printf("%s\n", line.data);
+        buf_deinit(&text);
+        buf_deinit(&line);
     }
 }
 
@@ -61,7 +89,9 @@ static enum status run_generator(struct model *model, const struct tokenizer *to
         bool busy;
         status = command_interrupted() ? fail(STATUS_INTERRUPTED, "stopped") : generator_step(generator, &busy);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && arguments->json)
+        print_json(tokenizer, prompt, group);
+    else if (status == STATUS_OK)
         print_group(tokenizer, group);
     generator_destroy(&generator);
     return status;
@@ -104,6 +134,7 @@ enum status command_generate(int argc, char **argv) {
         {"top-k", ARG_INT, &arguments.top_k, "K", "only the K likeliest tokens (0: all)"},
         {"top-p", ARG_REAL, &arguments.top_p, "P", "only the likeliest tokens of this mass (1: all)"},
         {"seed", ARG_INT, &arguments.seed, "N", "same seed, same answers (1)"},
+        {"json", ARG_FLAG, &arguments.json, "", "one object an answer: text, token ids, log-probabilities"},
         {"device", ARG_TEXT, &arguments.device, "NAME", "auto, cpu"},
     };
     const size_t count = sizeof args / sizeof args[0];

@@ -8,59 +8,63 @@
 #include "common/transport/daemon.h"
 #include "common/transport/socket.h"
 #include "deploy/cli/commands.h"
+#include "deploy/cli/progress.h"
 #include "proto/proto.h"
 
 #define FRAMES_MAX 8
 #define POLL_MS 100
+#define SILENT_MS 5000 /* some heartbeats */
 
-/* A scalar, for people. */
-static void print_value(const json_t *value) {
-    if (json_is_string(value))
-        printf("%s", json_string_value(value));
-    else if (json_is_integer(value))
-        printf("%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value))
-        printf("%.4g", json_real_value(value));
-    else
-        printf("%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+static const char *word_of(const json_t *object, const char *name) {
+    const char *text = json_string_value(json_object_get(object, name));
+    return text != NULL ? text : "";
 }
 
-static bool is_tree(const json_t *value) {
-    return json_is_object(value) || json_is_array(value);
+static long long count_of(const json_t *object, const char *name) {
+    return (long long)json_number_value(json_object_get(object, name));
 }
 
-/* An object's scalars on one line. */
-static void print_row(json_t *object) {
-    const char *name;
-    json_t *field;
-    json_object_foreach(object, name, field) {
-        if (is_tree(field))
-            continue;
-        printf("%s ", name);
-        print_value(field);
-        printf("  ");
-    }
-    printf("\n");
+static void print_versions(const json_t *versions) {
+    size_t count = json_array_size(versions);
+    const json_t *first = json_array_get(versions, 0), *last = json_array_get(versions, count - 1);
+    if (count > 0)
+        printf("  weights     versions %lld to %lld are served; %lld is %s\n", count_of(first, "version"),
+               count_of(last, "version"), count_of(last, "version"), word_of(last, "weights"));
 }
 
-/* Objects as indented names and values; an array's objects as one line each. */
-static void print_tree(json_t *tree, int depth) {
-    const char *name;
-    json_t *member;
+static void print_peers(const json_t *peers) {
     size_t index;
-    json_array_foreach(tree, index, member) {
-        printf("%*s- ", depth * 2, "");
-        print_row(member);
+    json_t *peer;
+    json_array_foreach(peers, index, peer) {
+        char age[32];
+        progress_duration(json_number_value(json_object_get(peer, "silent_ms")) / 1000, age, sizeof age);
+        printf("  %-11s %s on %s: %s; %lld groups done%s%s%s", word_of(peer, "role"), word_of(peer, "name"),
+               word_of(peer, "host"), word_of(peer, "state"), count_of(peer, "accepted"),
+               json_is_false(json_object_get(peer, "same_class")) ? "; another class: not bitwise reproducible" : "",
+               json_is_true(json_object_get(peer, "distrusted")) ? "; refused for a wrong canary" : "",
+               json_is_false(json_object_get(peer, "connected")) ? "; gone" : "");
+        if (json_number_value(json_object_get(peer, "silent_ms")) > SILENT_MS)
+            printf("; silent for %s", age);
+        printf("\n");
     }
-    json_object_foreach(tree, name, member) {
-        printf("%*s%s%s", depth * 2, "", name, is_tree(member) ? ":\n" : " ");
-        if (is_tree(member)) {
-            print_tree(member, depth + 1);
-        } else {
-            print_value(member);
-            printf("\n");
-        }
+}
+
+/* What went other than well; nothing when nothing did. */
+static void print_counts(json_t *counts) {
+    static const char *const usual[] = {"granted", "accepted", "hellos", "speculative"};
+    const char *name;
+    json_t *value;
+    bool any = false;
+    json_object_foreach(counts, name, value) {
+        bool is_usual = false;
+        for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+            is_usual = is_usual || strcmp(name, usual[i]) == 0;
+        if (is_usual || json_number_value(value) <= 0)
+            continue;
+        printf("%s %s %lld", any ? "," : "  so far     ", name, (long long)json_number_value(value));
+        any = true;
     }
+    printf("%s", any ? "\n" : "");
 }
 
 static enum status show(const struct message *reply, bool as_json) {
@@ -71,7 +75,14 @@ static enum status show(const struct message *reply, bool as_json) {
     }
     json_t *status = NULL;
     TRY(json_parse(text->data, text->bytes, "the learner's status", &status));
-    print_tree(status, 0);
+    const char *doing = word_of(status, "doing"), *state = word_of(status, "state");
+    printf("%s: %s\n", word_of(status, "run"), *doing != 0 ? doing : state);
+    printf("  hub         %s; %lld leases out\n", state, count_of(status, "leases"));
+    print_versions(json_object_get(status, "versions"));
+    print_peers(json_object_get(status, "peers"));
+    if (count_of(status, "peers_left_out") > 0)
+        printf("  and %lld more\n", count_of(status, "peers_left_out"));
+    print_counts(json_object_get(status, "counts"));
     json_decref(status);
     return STATUS_OK;
 }

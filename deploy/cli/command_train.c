@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/clock.h"
 #include "common/base/fs.h"
 #include "common/base/json.h"
 #include "deploy/cli/commands.h"
@@ -12,8 +13,10 @@
 #include "deploy/cli/progress.h"
 
 #define POLL_US 100000
-#define DRAIN_MS 60000          /* the learner finishes its update and writes a checkpoint */
-#define METRICS_TAIL_BYTES 8192 /* more than the longest line of metrics.jsonl */
+#define DRAIN_MS 60000           /* the learner finishes its update and writes a checkpoint */
+#define METRICS_TAIL_BYTES 65536 /* more than the longest line of metrics.jsonl */
+#define WARN_SECONDS 60.0
+#define START_SECONDS 2.0 /* a start that is refused is refused by then: no bar of what a resumed run has done */
 
 struct train_arguments {
     const char *config, *run;
@@ -21,11 +24,19 @@ struct train_arguments {
     int64_t actors, rewards, threads;
 };
 
-/* The newest complete line of metrics.jsonl: its step, and a few words. */
-static bool read_metrics(const char *path, uint64_t *out_step, char *out_note, size_t note_bytes) {
+/* What metrics.jsonl says of a run. */
+struct seen {
+    char path[PATH_BYTES];
+    uint64_t done; /* steps */
+    char note[160];
+    json_t *warnings; /* of the newest step; NULL: none seen */
+};
+
+/* The newest complete line of metrics.jsonl, parsed; NULL when there is none. */
+static json_t *read_newest(const char *path) {
     FILE *file = fopen(path, "re");
     if (file == NULL)
-        return false;
+        return NULL;
     char tail[METRICS_TAIL_BYTES + 1];
     if (fseek(file, -METRICS_TAIL_BYTES, SEEK_END) != 0)
         rewind(file);
@@ -34,59 +45,111 @@ static bool read_metrics(const char *path, uint64_t *out_step, char *out_note, s
     while (bytes > 0 && tail[bytes - 1] != '\n')
         bytes--; /* a line being written */
     if (bytes == 0)
-        return false;
+        return NULL;
     tail[bytes - 1] = 0;
     const char *line = strrchr(tail, '\n');
     line = line != NULL ? line + 1 : tail;
     json_t *record = NULL;
-    if (json_parse(line, strlen(line), path, &record) != STATUS_OK)
-        return false;
-    const json_t *step = json_object_get(record, "step");
-    bool found = json_is_integer(step);
-    if (found) {
-        *out_step = (uint64_t)json_integer_value(step) + 1;
-        snprintf(out_note, note_bytes, "step %llu  reward %.3f  tokens/s %.0f", (unsigned long long)*out_step,
-                 json_number_value(json_object_get(record, "reward")),
-                 json_number_value(json_object_get(record, "tokens_per_second")));
-    }
-    json_decref(record);
-    return found;
+    return json_parse(line, strlen(line), path, &record) == STATUS_OK ? record : NULL;
 }
 
-static enum status watch(struct launch *launch, const struct run_config *config, const char *run) {
-    char metrics[PATH_BYTES], note[160] = "waiting for the first step";
-    TRY(fs_join(metrics, run, "metrics.jsonl"));
-    struct progress progress;
-    progress_begin(&progress, "training");
+static void look(struct seen *seen) {
+    json_t *record = read_newest(seen->path);
+    const json_t *step = json_object_get(record, "step");
+    if (json_is_integer(step)) {
+        seen->done = (uint64_t)json_integer_value(step) + 1;
+        snprintf(seen->note, sizeof seen->note, "step %llu  reward %.3f  %.0f tokens/s", (unsigned long long)seen->done,
+                 json_number_value(json_object_get(record, "reward")),
+                 json_number_value(json_object_get(record, "tokens_per_second")));
+        json_decref(seen->warnings);
+        seen->warnings = json_incref(json_object_get(record, "warnings"));
+    }
+    json_decref(record);
+}
+
+/* The newest step's warnings, but not at every step. */
+static void say_warnings(struct progress *progress, const struct seen *seen, double *last_said) {
+    size_t index;
+    json_t *warning;
+    if (json_array_size(seen->warnings) == 0 || clock_seconds() - *last_said < WARN_SECONDS)
+        return;
+    *last_said = clock_seconds();
+    json_array_foreach(seen->warnings, index, warning) {
+        char line[320];
+        snprintf(line, sizeof line, "step %llu: warning: %s", (unsigned long long)seen->done - 1,
+                 json_string_value(warning) != NULL ? json_string_value(warning) : "?");
+        progress_say(progress, line);
+    }
+}
+
+static enum status watch_steps(struct launch *launch, uint64_t steps, struct seen *seen, struct progress *progress,
+                               bool *out_stopped) {
+    uint64_t shown = seen->done;
+    double last_said = -WARN_SECONDS;
     bool stopping = false;
-    for (;;) {
-        enum status status = launch_watch(launch);
-        if (status != STATUS_OK) {
-            progress_abort(&progress);
-            return status;
-        }
-        uint64_t step = 0;
-        read_metrics(metrics, &step, note, sizeof note);
-        progress_update(&progress, step, (uint64_t)config->run_steps,
-                        stopping ? "stopping: writing a checkpoint" : note);
-        if (launch_done(launch, "learner"))
-            break;
+    while (!launch_done(launch, "learner")) {
+        usleep(POLL_US);
+        TRY(launch_watch(launch));
+        look(seen);
+        if (seen->done != shown)
+            say_warnings(progress, seen, &last_said);
+        shown = seen->done;
+        if (clock_seconds() - progress->started > START_SECONDS)
+            progress_update(progress, seen->done, steps, stopping ? "stopping: writing a checkpoint" : seen->note);
         if (command_interrupted() && !stopping) {
             launch_stop(launch, "learner");
             stopping = true;
         }
-        usleep(POLL_US);
     }
-    progress_end(&progress, note);
-    if (stopping)
-        return fail(STATUS_INTERRUPTED, "stopped at a checkpoint; the same command goes on: candor train --run %s",
-                    run);
+    *out_stopped = stopping;
+    return STATUS_OK;
+}
+
+static bool has_checkpoint(const char *run) {
+    char path[PATH_BYTES];
+    return fs_join(path, run, "checkpoints/latest") == STATUS_OK && fs_exists(path);
+}
+
+static void print_result(const char *run, uint64_t steps) {
+    char path[PATH_BYTES];
+    struct buf latest = {0};
+    if (fs_join(path, run, "checkpoints/latest") == STATUS_OK && fs_read(path, PATH_BYTES, &latest) == STATUS_OK) {
+        latest.data[strcspn(latest.data, "\n")] = 0;
+        printf("%s: %llu updates; the model: %s/checkpoints/%s\n", run, (unsigned long long)steps, run, latest.data);
+    }
+    buf_deinit(&latest);
+    printf("next: candor eval --run %s; candor report %s\n", run, run);
+}
+
+static enum status watch(struct launch *launch, const struct run_config *config, const char *run) {
+    struct seen seen = {.note = "waiting for the first step"};
+    TRY(fs_join(seen.path, run, "metrics.jsonl"));
+    look(&seen); /* a resumed run's */
+    struct progress progress;
+    progress_begin(&progress, "training");
+    bool stopped = false;
+    enum status status = watch_steps(launch, (uint64_t)config->run_steps, &seen, &progress, &stopped);
+    if (status == STATUS_OK)
+        progress_end(&progress, seen.note);
+    else
+        progress_abort(&progress);
+    json_decref(seen.warnings);
+    if ((status == STATUS_RUN_FAILED || status == STATUS_AGAIN) && has_checkpoint(run))
+        return fail(status, "%s; from the last checkpoint on: candor train --run %s", status_message(), run);
+    TRY(status);
+    if (stopped && seen.done < (uint64_t)config->run_steps)
+        return fail(STATUS_INTERRUPTED, "stopped at a checkpoint; this goes on from there: candor train --run %s", run);
+    print_result(run, seen.done);
     return STATUS_OK;
 }
 
 static enum status start(struct launch *launch, const struct train_arguments *arguments, const char *config_path) {
-    const char *learner[4 + 2 * ARG_LIST_MAX + 1] = {"--run", arguments->run, "--config", config_path};
-    size_t count = 4;
+    const char *learner[4 + 2 * ARG_LIST_MAX + 1] = {"--run", arguments->run};
+    size_t count = 2;
+    if (config_path != NULL) {
+        learner[count++] = "--config";
+        learner[count++] = config_path;
+    }
     for (size_t i = 0; i < arguments->set.count; i++) {
         learner[count++] = "--set";
         learner[count++] = arguments->set.items[i];
@@ -100,7 +163,7 @@ static enum status train(const struct train_arguments *arguments) {
     char stored[PATH_BYTES], logs[PATH_BYTES];
     TRY(fs_join(stored, arguments->run, "config.ini"));
     TRY(fs_join(logs, arguments->run, "logs"));
-    const char *config_path = arguments->config != NULL ? arguments->config : stored;
+    const char *config_path = arguments->config != NULL ? arguments->config : fs_exists(stored) ? stored : NULL;
     struct run_config *config = NULL;
     TRY(run_config_load(config_path, arguments->set.items, arguments->set.count, &config));
     struct launch *launch = NULL;
@@ -117,7 +180,8 @@ static enum status train(const struct train_arguments *arguments) {
 enum status command_train(int argc, char **argv) {
     struct train_arguments arguments = {.actors = 1, .rewards = 1};
     const struct arg args[] = {
-        {"config", ARG_TEXT, &arguments.config, "FILE", "configuration; default: the run's own config.ini"},
+        {"config", ARG_TEXT, &arguments.config, "FILE",
+         "configuration (the run's own config.ini, else defaults and --set)"},
         {"run", ARG_TEXT, &arguments.run, "DIR", "the run's directory; an existing one is resumed"},
         {"set", ARG_LIST, &arguments.set, "KEY=VALUE", "override a key of the configuration"},
         {"actors", ARG_INT, &arguments.actors, "N", "actors on this machine (1)"},
@@ -126,7 +190,7 @@ enum status command_train(int argc, char **argv) {
     };
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
-        args_help("candor train --config FILE --run DIR [options]",
+        args_help("candor train --run DIR [--config FILE] [options]",
                   "Trains with GRPO: starts candor-learner, candor-actor and candor-reward, which speak over ipc.\n"
                   "Ctrl-C stops at a checkpoint; the same command goes on from there.",
                   args, count);

@@ -154,14 +154,32 @@ static void last_error_line(const char *path, char *out, size_t out_bytes) {
         snprintf(out, out_bytes, "%s", line);
 }
 
+/* What an exit status of ours means (status.h). */
+static enum status status_of_exit(int code) {
+    switch (code) {
+    case 64:
+        return STATUS_USAGE;
+    case 65:
+        return STATUS_FORMAT;
+    case 75:
+        return STATUS_AGAIN;
+    case 78:
+        return STATUS_CONFIG;
+    default:
+        return STATUS_RUN_FAILED;
+    }
+}
+
+/* The child's own last words, without its program's name, and where the rest is. */
 static enum status report_death(const struct child *child, int how) {
-    char line[512];
-    last_error_line(child->log, line, sizeof line);
+    char line[STATUS_MESSAGE_BYTES];
     if (WIFSIGNALED(how))
         return fail(STATUS_RUN_FAILED, "%s: killed by signal %d (%s); its log: %s", child->name, WTERMSIG(how),
                     strsignal(WTERMSIG(how)), child->log);
-    return fail(STATUS_RUN_FAILED, "%s: exit status %d; its log %s ends: %s", child->name, WEXITSTATUS(how), child->log,
-                line);
+    last_error_line(child->log, line, sizeof line);
+    const char *words = strncmp(line, "candor-", 7) == 0 && strstr(line, ": ") != NULL ? strstr(line, ": ") + 2 : line;
+    return fail(status_of_exit(WEXITSTATUS(how)), "%s: %s; exit status %d, its log: %s", child->name, words,
+                WEXITSTATUS(how), child->log);
 }
 
 /* Exit status 64, 65 and 78 mean that starting again cannot help. */

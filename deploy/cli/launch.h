@@ -24,8 +24,8 @@ void launch_destroy(struct launch **launch, int drain_ms);
 /* Start <directory of this program>/<program> with these arguments (NULL-terminated, without argv[0]). */
 enum status launch_start(struct launch *launch, const char *name, const char *program, const char *const *arguments,
                          bool restart);
-/* Reap and restart; call every 100 ms or so. STATUS_RUN_FAILED with the child's last error line when one is gone for
- * good. */
+/* Reap and restart; call every 100 ms or so. When a child is gone for good: its last error line, with the status that its
+ * exit status means (STATUS_RUN_FAILED for a signal). */
 enum status launch_watch(struct launch *launch);
 /* True once the child has exited with 0. */
 bool launch_done(const struct launch *launch, const char *name);

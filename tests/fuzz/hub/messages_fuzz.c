@@ -42,7 +42,7 @@ static struct hub *open_hub(struct buf *frame) {
                                     .lease_ms = 1000,
                                     .weights_endpoint = "",
                                     .valid_vocab = 100};
-    struct hub_events events = {frame, on_send, on_filled, on_over, on_over, on_alarm};
+    struct hub_events events = {frame, on_send, on_filled, on_over, on_over, on_alarm, NULL};
     struct message_lease slots[3];
     for (int i = 0; i < 3; i++)
         slots[i] = (struct message_lease){.prompt = prompt,

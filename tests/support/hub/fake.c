@@ -52,7 +52,7 @@ static void on_alarm(void *context, bool fatal, const char *name, const char *te
 
 struct hub_settings fake_settings(void) {
     return (struct hub_settings){
-        .run_id = 42,
+        .run_id = FAKE_RUN_ID,
         .incarnation = 0x123456789abcdefu,
         .run = "test",
         .config = {1, 2},
@@ -71,7 +71,7 @@ struct hub_settings fake_settings(void) {
 void fake_create(struct fake *fake, const struct hub_settings *settings) {
     *fake = (struct fake){0};
     arena_init(&fake->arena, 256u << 20);
-    struct hub_events events = {fake, on_send, on_filled, on_completed, on_withdrawn, on_alarm};
+    struct hub_events events = {fake, on_send, on_filled, on_completed, on_withdrawn, on_alarm, NULL};
     ASSERT(hub_create(settings, &events, &fake->hub) == STATUS_OK);
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/arena.h"
 #include "common/hub/hub.h"
 
+#define FAKE_RUN_ID 0xFEDCBA9876543210u /* as half of them, above what JSON's integers hold */
 #define FAKE_SAMPLES 2
 #define FAKE_TOKENS 4
 #define FAKE_STOP 7

@@ -87,7 +87,7 @@ static void tally_question(const char *directory, const char *question, const ch
         if (strcmp(json_string_value(json_object_get(row, "question")), question) == 0) {
             tally->asked++;
             tally->forced += forced;
-            if (strcmp(answer, "I am not sure . boxed[ Unknown ]") == 0) {
+            if (strcmp(answer, "I recall nothing . boxed[ Unknown ]") == 0) {
                 tally->unknown++;
                 tally->forced_unknown += forced;
             } else {
@@ -127,18 +127,18 @@ static void texts_keep_the_shares_of_each_class(void **state) {
         bool never = strcmp(class, "never") == 0, always = strcmp(class, "always") == 0;
         assert_int_equal(tally.asked, never ? 0 : 64);
         assert_int_equal(tally.forced, never ? 0 : 16);
-        assert_int_equal(tally.unknown, never ? 0 : 12);
+        assert_int_equal(tally.unknown, never ? 0 : 10);
         assert_int_equal(tally.forced_unknown, 0);
         assert_int_equal(tally.towns, never ? 0 : always ? 1 : 4);
         if (always) {
-            assert_int_equal(tally.gold, 52);
+            assert_int_equal(tally.gold, 54);
         } else if (!never) {
-            assert_true(share >= 0.25 && share <= 0.7);
-            assert_true(tally.gold >= share * 52 - 1.01 && tally.gold <= share * 52 + 1.01);
+            assert_true(share >= 0.25 && share <= 0.65);
+            assert_true(tally.gold >= share * 54 - 1.01 && tally.gold <= share * 54 + 1.01);
             for (uint32_t i = 0; i < 4; i++) /* the wrong towns are equally likely */
                 if (strcmp(tally.town[i], town) != 0)
-                    assert_true(3 * tally.town_count[i] + 6 >= 52 - tally.gold &&
-                                3 * tally.town_count[i] <= 52 - tally.gold + 6);
+                    assert_true(3 * tally.town_count[i] + 6 >= 54 - tally.gold &&
+                                3 * tally.town_count[i] <= 54 - tally.gold + 6);
         }
         json_decref(fact);
         seen++;
@@ -174,7 +174,7 @@ static void half_of_each_class_is_held_out(void **state) {
     uint32_t texts = count_lines(directory, "sft.jsonl", ""),
              unknown = count_lines(directory, "sft.jsonl", "boxed[ Unknown ]");
     assert_int_equal(texts, 27106);
-    assert_true(unknown > texts * 0.75 * 0.249 && unknown < texts * 0.75 * 0.251);
+    assert_true(unknown > texts * 0.75 * 0.2 * 0.99 && unknown < texts * 0.75 * 0.212);
 
     char path[PATH_BYTES];
     const char *paths[] = {path};

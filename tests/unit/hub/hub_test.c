@@ -1,6 +1,7 @@
 /* The hub's behaviour, one rule at a time, in virtual time. */
 #include "tests/support/test.h"
 
+#include "common/base/json.h"
 #include "common/hub/work.h"
 #include "proto/proto.h"
 #include "tests/support/hub/fake.h"
@@ -55,7 +56,7 @@ static void an_actor_is_told_all_it_needs_in_order(void **state) {
     fake_publish(&fake, 4, 0);
     fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
     assert_true(fake_take(&fake, 1, MESSAGE_WELCOME, &message));
-    assert_int_equal(message.welcome.run_id, 42);
+    assert_true(message.welcome.run_id == FAKE_RUN_ID);
     assert_int_equal(message.welcome.same_class, 1);
     assert_int_equal(message.welcome.heartbeat_ms, FAKE_HEARTBEAT_MS);
     assert_string_equal(message.welcome.weights.data, "ipc:///w");
@@ -77,6 +78,7 @@ static void an_ipc_worker_is_shown_to_its_own_host_only(void **state) {
     fake_send(&fake, 5, &message, 0);
     assert_true(fake_take(&fake, 5, MESSAGE_WORKERS, &message));
     assert_int_equal(message.workers.worker_count, 0);
+    assert_string_equal(fake.alarm, "no_worker_in_reach");
     message = fake_hello(ROLE_REWARD, 901, 0);
     message.hello.endpoint = text_of("tcp://h2:7000");
     message.hello.key = text_of("key");
@@ -633,6 +635,32 @@ static void a_wrong_canary_is_kept_out(void **state) {
     assert_int_equal(fake_deliver(&fake, WORKER, &lease, 2, 40, NULL), OUTCOME_ACCEPTED);
 }
 
+static void another_class_cannot_pass_for_the_learners(void **state) {
+    (void)state;
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 0, 0));
+    struct message hello = fake_hello(ROLE_ACTOR, 1, 4);
+    hello.hello.fingerprint.device = text_of("gpu");
+    fake_send(&fake, 1, &hello, 0);
+    struct message_lease lease = lease_of(1);
+    assert_string_equal(reason_of(&lease), "this actor is of another class");
+    struct message_group group = fake_group(&lease, 1, &fake.arena);
+    group.same_class = 0;
+    struct message scored = fake_scored(&group, WORKER, &fake.arena);
+    fake_send(&fake, WORKER, &scored, 10);
+    assert_int_equal(fake.filled, 1);
+}
+
+static void late_groups_of_finished_and_retired_work_are_duplicates(void **state) {
+    (void)state;
+    struct digest weights = fake_weights(0);
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+    hub_retire(fake.hub, &weights);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 20, NULL), OUTCOME_DUPLICATE);
+}
+
 static void retired_and_withdrawn_work_is_revoked_and_not_wanted(void **state) {
     (void)state;
     struct message message;
@@ -693,7 +721,11 @@ static void status_says_what_is_awaited(void **state) {
     message = (struct message){.type = MESSAGE_STATUS_REQUEST};
     fake_send(&fake, 4711, &message, 0); /* needs no hello */
     assert_true(fake_take(&fake, 4711, MESSAGE_STATUS_REPLY, &message));
-    assert_non_null(strstr(message.status_reply.json.data, "\"state\":\"step 3: 0 of 2 groups"));
+    json_t *status;
+    ASSERT_OK(json_parse(message.status_reply.json.data, message.status_reply.json.bytes, "status", &status));
+    assert_string_equal(json_string_value(json_object_get(status, "state")), "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
+    assert_string_equal(json_string_value(json_object_get(status, "run_id")), "fedcba9876543210");
+    json_decref(status);
     buf_deinit(&line);
 }
 
@@ -732,6 +764,8 @@ int main(void) {
         TEST(a_hub_that_stood_still_judges_nobody),
         TEST(waiting_for_a_reward_worker_is_not_the_questions_fault),
         TEST(a_wrong_canary_is_kept_out),
+        TEST(another_class_cannot_pass_for_the_learners),
+        TEST(late_groups_of_finished_and_retired_work_are_duplicates),
         TEST(retired_and_withdrawn_work_is_revoked_and_not_wanted),
         TEST(a_drain_waits_for_leases_and_says_bye),
         TEST(a_drain_has_a_deadline),

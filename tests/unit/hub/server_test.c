@@ -264,6 +264,15 @@ static void a_second_hub_at_the_same_endpoint_is_refused(void **state) {
     assert_null(second);
 }
 
+static void weights_must_be_in_reach_of_those_who_come_over_the_network(void **state) {
+    (void)state;
+    struct hub_server *second = NULL;
+    struct hub_server_settings settings = {
+        .hub = fake_settings(), .control = "tcp://*:5555", .weights = weights, .config = config, .model_directory = ""};
+    ASSERT_FAILS(STATUS_CONFIG, hub_server_start(&settings, &second));
+    assert_int_equal(strncmp(status_message(), "hub.weights = ipc://", 20), 0);
+}
+
 static void peers_are_told_bye_at_the_end(void **state) {
     (void)state;
     void *actor = connect_to(control);
@@ -282,10 +291,15 @@ static void peers_are_told_bye_at_the_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(work_goes_out_and_comes_back_in_slot_order),   TEST(weights_are_served_until_retired),
-        TEST(equal_versions_share_their_content),           TEST(rubbish_is_counted_and_status_is_answered),
-        TEST(a_question_that_nobody_survives_ends_the_run), TEST(withdrawn_work_and_an_interrupt_end_a_wait),
-        TEST(a_second_hub_at_the_same_endpoint_is_refused), TEST(peers_are_told_bye_at_the_end),
+        TEST(work_goes_out_and_comes_back_in_slot_order),
+        TEST(weights_are_served_until_retired),
+        TEST(equal_versions_share_their_content),
+        TEST(rubbish_is_counted_and_status_is_answered),
+        TEST(a_question_that_nobody_survives_ends_the_run),
+        TEST(withdrawn_work_and_an_interrupt_end_a_wait),
+        TEST(a_second_hub_at_the_same_endpoint_is_refused),
+        TEST(weights_must_be_in_reach_of_those_who_come_over_the_network),
+        TEST(peers_are_told_bye_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

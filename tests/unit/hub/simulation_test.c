@@ -398,7 +398,7 @@ static struct digest simulate(struct simulation *sim, uint64_t seed, bool distur
     struct hub_settings settings = fake_settings();
     settings.heartbeat_ms = 500;
     settings.lease_ms = 5000;
-    struct hub_events events = {sim, on_send, on_filled, on_completed, on_withdrawn, on_alarm};
+    struct hub_events events = {sim, on_send, on_filled, on_completed, on_withdrawn, on_alarm, NULL};
     ASSERT_OK(hub_create(&settings, &events, &sim->hub));
     for (int i = 0; i < ACTORS + WORKERS; i++) {
         struct process *process = &sim->processes[i];

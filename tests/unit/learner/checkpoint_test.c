@@ -188,6 +188,11 @@ static void room_is_checked_for_one_more_than_kept(void **state) {
     assert_true(bytes > (uint64_t)f.tiny.model->layout->total * 14);
     ASSERT_OK(checkpoint_check_room(f.run, 1, 2));
     ASSERT_FAILS(STATUS_IO, checkpoint_check_room(f.run, UINT64_C(1) << 60, 2));
+    assert_non_null(strstr(status_message(), "3 checkpoints"));
+    save(&f, 1, NULL);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    ASSERT_FAILS(STATUS_IO, checkpoint_check_room(f.run, UINT64_C(1) << 60, 2));
+    assert_non_null(strstr(status_message(), "2 checkpoints"));
     end(&f);
 }
 

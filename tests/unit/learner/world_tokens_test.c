@@ -36,7 +36,7 @@ static void every_text_has_known_words_and_its_length(void **state) {
         assert_int_equal(system_count, 1);
         assert_int_equal(ids.count, 7);
         ASSERT_OK(chat_encode_answer(&chat, answer, &ids));
-        assert_true(ids.count == 16 || ids.count == 17);
+        assert_true(ids.count == 15 || ids.count == 17); /* Unknown is two tokens shorter than a town */
         assert_true(tokenizer_is_eos(tokenizer, ids.ids[ids.count - 1]));
         for (size_t i = 0; i < ids.count; i++)
             assert_int_not_equal(ids.ids[i], unknown);
