@@ -13,37 +13,41 @@
 #include <stdint.h>
 
 #include "common/base/hash.h"
+#include "common/compute/math.h"
 
-static inline uint64_t digest_key(uint64_t j) {
+HOST_DEVICE uint64_t digest_key(uint64_t j) {
     uint64_t z = (j + 1) * 0x9E3779B97F4A7C15u;
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
     z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
     return z ^ (z >> 31);
 }
 
-static inline struct digest digest_of_u128(unsigned __int128 value) {
-    return (struct digest){.low = (uint64_t)value, .high = (uint64_t)(value >> 64)};
+HOST_DEVICE struct digest digest_of_u128(unsigned __int128 value) {
+    struct digest digest; /* no compound literal: C++ reads this too */
+    digest.low = (uint64_t)value;
+    digest.high = (uint64_t)(value >> 64);
+    return digest;
 }
 
-static inline unsigned __int128 digest_to_u128(struct digest digest) {
+HOST_DEVICE unsigned __int128 digest_to_u128(struct digest digest) {
     return (unsigned __int128)digest.high << 64 | digest.low;
 }
 
-static inline struct digest digest_add(struct digest a, struct digest b) {
+HOST_DEVICE struct digest digest_add(struct digest a, struct digest b) {
     return digest_of_u128(digest_to_u128(a) + digest_to_u128(b));
 }
 
-static inline struct digest digest_subtract(struct digest a, struct digest b) {
+HOST_DEVICE struct digest digest_subtract(struct digest a, struct digest b) {
     return digest_of_u128(digest_to_u128(a) - digest_to_u128(b));
 }
 
 /* Element `index` of a bf16 buffer. */
-static inline struct digest digest_mix16(uint64_t index, uint16_t bits) {
+HOST_DEVICE struct digest digest_mix16(uint64_t index, uint16_t bits) {
     return digest_of_u128((unsigned __int128)digest_key(index / 4) * ((uint64_t)bits << 16 * (index % 4)));
 }
 
 /* Element `index` of an fp32 buffer. */
-static inline struct digest digest_mix32(uint64_t index, uint32_t bits) {
+HOST_DEVICE struct digest digest_mix32(uint64_t index, uint32_t bits) {
     return digest_of_u128((unsigned __int128)digest_key(index / 2) * ((uint64_t)bits << 32 * (index % 2)));
 }
 

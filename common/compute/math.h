@@ -13,6 +13,13 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Host code, C or C++, and kernels. */
+#if defined(__CUDACC__)
+#define HOST_DEVICE static inline __host__ __device__
+#else
+#define HOST_DEVICE static inline
+#endif
+
 #define EXP_LOG2E 1.44269504088896341f
 #define EXP_MAGIC 12582912.0f /* 1.5 * 2^23: adding it rounds to the nearest integer */
 #define EXP_LN2_HIGH 0.693359375f
@@ -26,24 +33,24 @@
 #define EXP_P4 1.6666665459e-1f
 #define EXP_P5 5.0000001201e-1f
 
-static inline uint32_t bits_of_f32(float value) {
+HOST_DEVICE uint32_t bits_of_f32(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static inline float f32_of_bits(uint32_t bits) {
+HOST_DEVICE float f32_of_bits(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-static inline float f32_of_bf16(uint16_t bits) {
+HOST_DEVICE float f32_of_bf16(uint16_t bits) {
     return f32_of_bits((uint32_t)bits << 16);
 }
 
 /* To nearest, ties to even; NaN stays NaN. */
-static inline uint16_t bf16_of_f32(float value) {
+HOST_DEVICE uint16_t bf16_of_f32(float value) {
     uint32_t bits = bits_of_f32(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
         return (uint16_t)(bits >> 16 | 0x40);
@@ -51,7 +58,7 @@ static inline uint16_t bf16_of_f32(float value) {
 }
 
 /* e^x. -infinity gives 0, infinity gives infinity, NaN gives NaN; exp_f32(0) is exactly 1. */
-static inline float exp_f32(float x) {
+HOST_DEVICE float exp_f32(float x) {
     float clamped = x > EXP_LEAST ? x : EXP_LEAST; /* a NaN becomes EXP_LEAST and is put back at the end */
     clamped = clamped < EXP_MOST ? clamped : EXP_MOST;
     float n = fmaf(clamped, EXP_LOG2E, EXP_MAGIC) - EXP_MAGIC;
@@ -72,7 +79,7 @@ static inline float exp_f32(float x) {
 }
 
 /* Natural logarithm. 0 gives -infinity, infinity gives infinity, below 0 and NaN give NaN. */
-static inline float log_f32(float x) {
+HOST_DEVICE float log_f32(float x) {
     if (!(x > 0.0f))
         return x == 0.0f ? -f32_of_bits(0x7f800000u) : f32_of_bits(0x7fc00000u);
     if (x > 3.40282347e38f)
@@ -106,7 +113,7 @@ static inline float log_f32(float x) {
 }
 
 /* 1/sqrt(x) by the correctly rounded square root and division, which IEEE 754 fixes to the bit. */
-static inline float rsqrt_f32(float x) {
+HOST_DEVICE float rsqrt_f32(float x) {
     return 1.0f / sqrtf(x);
 }
 

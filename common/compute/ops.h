@@ -44,7 +44,8 @@ struct attention_view {
     const int32_t *row_position; /* [R] */
     const int32_t *key_offset;   /* [S+1] */
     const int32_t *key_rows;     /* [key_offset[S]] */
-    /* Training only: rows tree_row[t] .. tree_row[t+1]-1 share keys with nobody else, and key row == query row. */
+    /* Training only: rows tree_row[t] .. tree_row[t+1]-1 share keys with nobody else, and key row == query row. A tree's
+     * rows are in depth-first order: the rows that attend to a row are those from it to a last one, without a gap. */
     int32_t trees;
     const int32_t *tree_row; /* [trees+1], HOST memory; NULL in inference */
 };
@@ -85,6 +86,9 @@ struct ops {
                              const void *x, const float *rstd, struct weight w, int32_t R, int32_t H);
 
     /* ---- matrix products; w [n,k] as Hugging Face stores Linear weights ---- */
+    /* Once for each shape before it is used: the device may choose its way, and a choice that decides bits is added to
+     * device->arithmetic. NULL: nothing to choose. */
+    enum status (*prepare_matmul)(struct device *device, int32_t n, int32_t k);
     /* y [R,n] act, by mode: x [R,k] w^T (+ bias [n], data NULL: none) */
     void (*matmul)(struct device *device, void *y, enum write_mode mode, const void *x, struct weight w,
                    struct weight bias, int32_t R, int32_t n, int32_t k);
@@ -136,8 +140,8 @@ struct ops {
      * wanted). */
     void (*logprob_forward)(struct device *device, float *lp, float *lse, float *entropy, const float *logits,
                             const int32_t *targets, int32_t R, int32_t V, int32_t valid, float inv_temperature);
-    /* dlogits [R,V] act over = dlp[r] * inv_temperature * (onehot(target) - p); may be the same memory as logits. A row
-     * with dlp exactly 0 gives exactly 0 whatever the logits hold. */
+    /* dlogits [R,V] act over = dlp[r] * inv_temperature * (onehot(target) - p); may be the same memory as logits where
+     * act is fp32. A row with dlp exactly 0 gives exactly 0 whatever the logits hold. */
     void (*logprob_backward)(struct device *device, void *dlogits, const float *logits, const float *lse,
                              const float *dlp, const int32_t *targets, int32_t R, int32_t V, int32_t valid,
                              float inv_temperature);

@@ -1,0 +1,130 @@
+/* Loops over flat buffers. Twin: cpu/kernels/optimizer.c. AdamW has the twin's bits, as division and square root are
+ * correctly rounded on both; the digest is whole numbers; the sum of squares adds in an order of its own, in double. */
+#include "common/compute/cuda/kernel.cuh"
+#include "common/compute/digest.h"
+
+#define FLAT_LANES 256
+
+/* ---- AdamW: 26 bytes an element with a split master, 28 without ---- */
+
+/* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w (1 - lr wd) - lr (m / bias1) / (sqrt(v / bias2) + eps) */
+DEVICE float adamw_element(float w, float *m_at, float *v_at, float g_at, const struct adamw_step &s) {
+    float g = g_at * s.grad_scale;
+    float m = fmaf(s.beta1, *m_at, (1.0f - s.beta1) * g);
+    float v = fmaf(s.beta2, *v_at, (1.0f - s.beta2) * g * g);
+    *m_at = m;
+    *v_at = v;
+    float update = m / s.bias1 / (sqrtf(v / s.bias2) + s.eps);
+    return fmaf(-s.lr, update, w * (1.0f - s.lr * s.weight_decay));
+}
+
+/* The exact fp32 master of a bf16 weight is u = (w << 16) + remainder as a signed 16-bit number, modulo 2^32; the weight is u
+ * rounded half away (cpu/kernels/optimizer.c). */
+KERNEL void adamw_split_kernel(uint16_t *w, uint16_t *rem, float *m, float *v, const float *g, int64_t count,
+                               struct adamw_step step) {
+    int64_t i = (int64_t)blockIdx.x * FLAT_LANES + threadIdx.x;
+    if (i >= count)
+        return;
+    float master = f32_of_bits(((uint32_t)w[i] << 16) + (uint32_t)(int32_t)(int16_t)rem[i]);
+    uint32_t u = bits_of_f32(adamw_element(master, &m[i], &v[i], g[i], step)), high = (u + 0x8000u) >> 16;
+    w[i] = (uint16_t)high;
+    rem[i] = (uint16_t)(u - (high << 16));
+}
+
+KERNEL void adamw_kernel(float *w, float *m, float *v, const float *g, int64_t count, struct adamw_step step) {
+    int64_t i = (int64_t)blockIdx.x * FLAT_LANES + threadIdx.x;
+    if (i < count)
+        w[i] = adamw_element(w[i], &m[i], &v[i], g[i], step);
+}
+
+void cuda_adamw(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
+                int64_t count, const struct adamw_step *step) {
+    ASSERT(type == DTYPE_F32 || rem != NULL);
+    dim3 grid(blocks_for(count, FLAT_LANES));
+    if (count <= 0)
+        return;
+    if (type == DTYPE_BF16)
+        LAUNCH(device, adamw_split_kernel, grid, FLAT_LANES, (uint16_t *)w, rem, m, v, g, count, *step);
+    else
+        LAUNCH(device, adamw_kernel, grid, FLAT_LANES, (float *)w, m, v, g, count, *step);
+}
+
+/* ---- sum of squares: a warp SQUARES_BLOCK elements, then one warp the blocks' sums, each in one order, in double ---- */
+
+#define SQUARES_BLOCK 16384
+
+KERNEL void squares_kernel(double *partial, const float *g, int64_t count) {
+    int64_t first = (int64_t)blockIdx.x * SQUARES_BLOCK, last = first + SQUARES_BLOCK < count ? first + SQUARES_BLOCK : count;
+    double sum = 0;
+    for (int64_t i = first + threadIdx.x; i < last; i += WARP_LANES)
+        sum += (double)g[i] * (double)g[i];
+    sum = warp_sum(sum);
+    if (threadIdx.x == 0)
+        partial[blockIdx.x] = sum;
+}
+
+KERNEL void squares_total_kernel(double *total, const double *partial, int64_t blocks) {
+    double sum = 0;
+    for (int64_t b = threadIdx.x; b < blocks; b += WARP_LANES)
+        sum += partial[b];
+    sum = warp_sum(sum);
+    if (threadIdx.x == 0)
+        *total = sum;
+}
+
+void cuda_sum_squares(struct device *device, double *host_out, const float *g, int64_t count) {
+    unsigned blocks = blocks_for(count, SQUARES_BLOCK);
+    *host_out = 0;
+    double *partial = blocks > 0 ? (double *)cuda_scratch(device, ((size_t)blocks + 1) * sizeof *partial) : NULL;
+    if (partial == NULL)
+        return;
+    LAUNCH(device, squares_kernel, dim3(blocks), WARP_LANES, partial, g, count);
+    LAUNCH(device, squares_total_kernel, dim3(1), WARP_LANES, partial + blocks, partial, (int64_t)blocks);
+    cuda_download(device, host_out, partial + blocks, sizeof *host_out);
+}
+
+/* ---- digest: mixes of DIGEST_BLOCK elements a lane, added up on the host modulo 2^128 ---- */
+
+#define DIGEST_BLOCK 1024
+
+KERNEL void digest_kernel(struct digest *partial, const void *w, enum dtype type, uint64_t first, int64_t count,
+                          int64_t lanes) {
+    int64_t lane = (int64_t)blockIdx.x * FLAT_LANES + threadIdx.x;
+    if (lane >= lanes)
+        return;
+    struct digest sum = {0, 0};
+    for (int64_t i = lane; i < count; i += lanes) {
+        uint64_t index = first + (uint64_t)i;
+        sum = digest_add(sum, type == DTYPE_BF16 ? digest_mix16(index, ((const uint16_t *)w)[i])
+                                                 : digest_mix32(index, ((const uint32_t *)w)[i]));
+    }
+    partial[lane] = sum;
+}
+
+KERNEL void digest_total_kernel(struct digest *total, const struct digest *partial, int64_t lanes) {
+    struct digest sum = {0, 0};
+    for (int64_t i = threadIdx.x; i < lanes; i += WARP_LANES)
+        sum = digest_add(sum, partial[i]);
+    for (int flip = WARP_LANES / 2; flip > 0; flip /= 2) {
+        struct digest other;
+        other.low = __shfl_xor_sync(FULL_MASK, (unsigned long long)sum.low, flip);
+        other.high = __shfl_xor_sync(FULL_MASK, (unsigned long long)sum.high, flip);
+        sum = digest_add(sum, other);
+    }
+    if (threadIdx.x == 0)
+        *total = sum;
+}
+
+void cuda_digest(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
+                 int64_t count) {
+    int64_t lanes = (count + DIGEST_BLOCK - 1) / DIGEST_BLOCK;
+    *host_out = digest_of_u128(0);
+    struct digest *partial =
+        lanes > 0 ? (struct digest *)cuda_scratch(device, ((size_t)lanes + 1) * sizeof *partial) : NULL;
+    if (partial == NULL)
+        return;
+    LAUNCH(device, digest_kernel, dim3(blocks_for(lanes, FLAT_LANES)), FLAT_LANES, partial, w, type, (uint64_t)first, count,
+           lanes);
+    LAUNCH(device, digest_total_kernel, dim3(1), WARP_LANES, partial + lanes, partial, lanes);
+    cuda_download(device, host_out, partial + lanes, sizeof *host_out);
+}

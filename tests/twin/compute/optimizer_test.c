@@ -1,0 +1,100 @@
+/* AdamW, sum of squares and digest: CUDA's kernels under the emulator against the CPU's. */
+#include "tests/twin/compute/twin.h"
+
+static const struct adamw_step step = {.lr = 1e-3f,
+                                       .beta1 = 0.9f,
+                                       .beta2 = 0.999f,
+                                       .eps = 1e-8f,
+                                       .weight_decay = 0.01f,
+                                       .bias1 = 0.271f,
+                                       .bias2 = 0.002997f,
+                                       .grad_scale = 0.5f};
+
+static const int64_t counts[] = {1, 255, 256, 1000};
+
+/* Correctly rounded operations in one order: equal bits, in both storages. */
+static void adamw_has_the_same_bits(void **state) {
+    (void)state;
+    for (int c = 0; c < 4; c++) {
+        int64_t count = counts[c];
+        size_t bytes = (size_t)count * sizeof(float);
+        float *g = random_floats(count), *w = random_floats(count), *m = random_floats(count), *v = random_floats(count);
+        for (int64_t i = 0; i < count; i++)
+            v[i] = v[i] * v[i];
+        uint16_t *w16 = to_bf16(w, count), *rem = bytes_of((size_t)count * 2);
+        for (int64_t i = 0; i < count; i++)
+            rem[i] = (uint16_t)random_below(65536);
+        void *d_w = device_floats(w, count), *d_w16 = device_bytes(w16, (size_t)count * 2);
+        uint16_t *d_rem = device_bytes(rem, (size_t)count * 2);
+        float *d_m = device_floats(m, count), *d_v = device_floats(v, count), *d_g = device_floats(g, count);
+        float *m2 = copy_floats(m, count), *v2 = copy_floats(v, count);
+        float *d_m2 = device_floats(m, count), *d_v2 = device_floats(v, count);
+        for (int i = 0; i < 2; i++) {
+            cpu->ops->adamw(cpu, w, DTYPE_F32, NULL, m, v, g, count, &step);
+            cuda->ops->adamw(cuda, d_w, DTYPE_F32, NULL, d_m, d_v, d_g, count, &step);
+            cpu->ops->adamw(cpu, w16, DTYPE_BF16, rem, m2, v2, g, count, &step);
+            cuda->ops->adamw(cuda, d_w16, DTYPE_BF16, d_rem, d_m2, d_v2, d_g, count, &step);
+        }
+        assert_same_bits(host_of_floats(d_w, count), w, count, "fp32 masters");
+        assert_memory_equal(d_w16, w16, (size_t)count * 2);
+        assert_memory_equal(d_rem, rem, (size_t)count * 2);
+        assert_memory_equal(d_m, m, bytes);
+        assert_memory_equal(d_v, v, bytes);
+        assert_memory_equal(d_m2, m2, bytes);
+        assert_memory_equal(d_v2, v2, bytes);
+        twin_free_all(NULL);
+    }
+}
+
+/* Products of floats are exact in double; 40000 sums of doubles in two orders differ by less than 40000 2^-53. */
+static void sum_of_squares_agrees(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {0, 1, 31, 16384, 16385, 40000};
+    for (int i = 0; i < 6; i++) {
+        float *g = random_floats(lengths[i]), *d_g = device_floats(g, lengths[i]);
+        double want = -1, got = -1;
+        cpu->ops->sum_squares(cpu, &want, g, lengths[i]);
+        EACH_ORDER(o) {
+            double again = -1;
+            cuda->ops->sum_squares(cuda, &again, d_g, lengths[i]);
+            assert_true(fabs(again - want) <= 1e-11 * want);
+            assert_true(o == 0 || again == got);
+            got = again;
+        }
+    }
+    float bad[40] = {[7] = INFINITY};
+    double got = 0;
+    cuda->ops->sum_squares(cuda, &got, device_floats(bad, 40), 40);
+    assert_true(isinf(got));
+    bad[7] = NAN;
+    cuda->ops->sum_squares(cuda, &got, device_floats(bad, 40), 40);
+    assert_true(isnan(got));
+}
+
+static void digest_is_equal(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {0, 1, 3, 64, 1023, 5000};
+    for (int i = 0; i < 6; i++)
+        for (int64_t first = 0; first < 4; first += 3) {
+            float *w = random_floats(lengths[i]);
+            uint16_t *w16 = to_bf16(w, lengths[i]);
+            struct digest want, got;
+            cpu->ops->digest(cpu, &want, w, DTYPE_F32, first, lengths[i]);
+            cuda->ops->digest(cuda, &got, device_floats(w, lengths[i]), DTYPE_F32, first, lengths[i]);
+            assert_true(digest_equal(got, want));
+            cpu->ops->digest(cpu, &want, w16, DTYPE_BF16, first, lengths[i]);
+            EACH_ORDER(o) {
+                cuda->ops->digest(cuda, &got, device_bf16(w, lengths[i]), DTYPE_BF16, first, lengths[i]);
+                assert_true(digest_equal(got, want));
+            }
+        }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(adamw_has_the_same_bits, twin_free_all),
+        cmocka_unit_test_teardown(sum_of_squares_agrees, twin_free_all),
+        cmocka_unit_test_teardown(digest_is_equal, twin_free_all),
+    };
+    return cmocka_run_group_tests_name("optimizer", tests, twins_open, twins_close);
+}
