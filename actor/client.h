@@ -1,10 +1,9 @@
-/* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions
- * out; it owns no socket, no clock and no model. Runs on the transport thread; the generation thread is behind the
- * actions `generate`, `cancel` and `load` and answers through client_generated, client_refused, client_progress and
- * client_swapped.
+/* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions out; it owns no
+ * socket, no clock and no model. Runs on the transport thread; the generation thread is behind the actions `generate`, `cancel` and
+ * `load` and answers through client_generated, client_refused, client_progress and client_swapped.
  *
- *   joining   hello is said each CLIENT_HELLO_MS until welcome; a refusal with `again`, or a hub that says bye, begins
- * it anew joined    model files are fetched, then weights; heartbeats each welcome.heartbeat_ms name every lease held
+ *   joining   hello is said each CLIENT_HELLO_MS until welcome; a refusal with `again`, or a hub that says bye, begins it anew
+ *   joined    model files are fetched, then weights; heartbeats each welcome.heartbeat_ms name every lease held
  *   draining  unfinished leases are given back, the outbox empties
  *
  * A lease:  waiting --its version is loaded--> generating --finished--> done (in the outbox) --answer--> freed.
@@ -29,8 +28,8 @@
 #define CLIENT_HELLO_MS 200
 /* Reward workers are knocked at this often until they grant credit. */
 #define CLIENT_KNOCK_MS 200
-/* An unanswered group is sent again, to whichever worker has most credit. A worker answers as soon as the hub has, so
- * this is only for groups that were lost on the way. */
+/* An unanswered group is sent again, to whichever worker has most credit. A worker answers as soon as the hub has, so this is
+ * only for groups that were lost on the way. */
 #define CLIENT_RESEND_MS 15000
 
 struct client;

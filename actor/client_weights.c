@@ -1,9 +1,8 @@
 /* Which version is fetched, loaded and answered from.
  *
- * The version to load next is that of the most urgent unfinished lease; without leases it is the one that the hub
- * announced as current, so that it is there when the first lease comes. Less urgent leases of the loaded version go on
- * until the next one is staged; the swap then parks them, and they go on, with the same bits, when their version is
- * loaded again. */
+ * The version to load next is that of the most urgent unfinished lease; without leases it is the one that the hub announced as
+ * current, so that it is there when the first lease comes. Less urgent leases of the loaded version go on until the next one is
+ * staged; the swap then parks them, and they go on, with the same bits, when their version is loaded again. */
 #include "actor/client_internal.h"
 
 #include <string.h>

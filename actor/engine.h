@@ -1,8 +1,8 @@
-/* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its
- * events, through two bounded queues; neither ever waits for the other.
+/* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its events, through
+ * two bounded queues; neither ever waits for the other.
  *
- * A version is loaded in place: what is unfinished is parked, the weights are copied over, groups of the loaded version
- * go on and the others stand still. Nothing is generated from a version that its lease did not name. */
+ * A version is loaded in place: what is unfinished is parked, the weights are copied over, groups of the loaded version go on and
+ * the others stand still. Nothing is generated from a version that its lease did not name. */
 #ifndef CANDOR_ACTOR_ENGINE_H
 #define CANDOR_ACTOR_ENGINE_H
 

@@ -4,9 +4,10 @@
  *
  * Invariants (generator_check):
  *   G1 order[] ascends by (priority, arrival); a group is in exactly one of the arrays.
- *   G2 live is the number of samples with a sequence: at most in_flight; a live sample is unfinished, drawn, and has at
- * least one token that is not computed. G3 a paused group has no sequence at all. G4 every sequence of the engine is
- * the prefix's, a prompt's or a live sample's. */
+ *   G2 live is the number of samples with a sequence: at most in_flight; a live sample is unfinished, drawn, and has at least
+ *      one token that is not computed.
+ *   G3 a paused group has no sequence at all.
+ *   G4 every sequence of the engine is the prefix's, a prompt's or a live sample's. */
 #include "actor/generator.h"
 
 #include <stdlib.h>

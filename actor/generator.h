@@ -1,9 +1,7 @@
-/* The generator: continuous batching over the inference engine. Groups go in, finished groups come out; a question's
- * prompt is computed once for its samples, the prompts' shared beginning once per version. Pure computation: no socket,
- * no clock.
+/* The generator: continuous batching over the inference engine. Groups go in, finished groups come out; a question's prompt is
+ * computed once for its samples, the prompts' shared beginning once per version. Pure computation: no socket, no clock.
  *
- * The bits of a sample depend on (weights, prompt, rng key) alone, not on what else is generated, on parking, or on
- * order. */
+ * The bits of a sample depend on (weights, prompt, rng key) alone, not on what else is generated, on parking, or on order. */
 #ifndef CANDOR_ACTOR_GENERATOR_H
 #define CANDOR_ACTOR_GENERATOR_H
 
@@ -68,22 +66,20 @@ enum status generator_create(struct model *model, const struct generator_limits 
                              struct generator **out_generator);
 void generator_destroy(struct generator **generator);
 
-/* STATUS_AGAIN when groups_max are inside, STATUS_EXISTS when id is, STATUS_LIMIT when the request can never fit
- * (cache, positions of the model), STATUS_FORMAT when it makes no sense: no prompt, an id outside the vocabulary, no
- * samples. */
+/* STATUS_AGAIN when groups_max are inside, STATUS_EXISTS when id is, STATUS_LIMIT when the request can never fit (cache,
+ * positions of the model), STATUS_FORMAT when it makes no sense: no prompt, an id outside the vocabulary, no samples. */
 enum status generator_submit(struct generator *generator, const struct generation_request *request);
 /* Forget a group wherever it is; absent is fine. */
 void generator_cancel(struct generator *generator, uint64_t id);
-/* One forward pass and the draws that it allows. *out_busy false: nothing to do. After a failure (device fault) the
- * generator can only be destroyed. */
+/* One forward pass and the draws that it allows. *out_busy false: nothing to do. After a failure (device fault) the generator
+ * can only be destroyed. */
 enum status generator_step(struct generator *generator, bool *out_busy);
 /* The finished group that has waited longest, the same until it is released; or NULL. */
 const struct generated_group *generator_finished(struct generator *generator);
 void generator_release(struct generator *generator, uint64_t id);
 
-/* Before a weight swap: unfinished samples keep their tokens and lose their cache; they are prefilled again later, with
- * the same bits. They go on only while the model holds the version they began with: the caller sees to that by pausing.
- */
+/* Before a weight swap: unfinished samples keep their tokens and lose their cache; they are prefilled again later, with the
+ * same bits. They go on only while the model holds the version they began with: the caller sees to that by pausing. */
 void generator_park_all(struct generator *generator);
 /* A paused group stands still, parked (its version is not the loaded one). Absent is fine. */
 void generator_pause(struct generator *generator, uint64_t id, bool paused);

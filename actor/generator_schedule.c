@@ -1,13 +1,13 @@
 /* Who gets room: handles of sequences, slots in flight, pages of the cache.
  *
- * Work is importance-ordered by (priority, arrival). A group is eligible while the samples of more important groups
- * leave slots in flight; eligible groups get their prompt computed, then their samples enter one by one as forks of it.
- * Work of a greater priority number gives way when a more important group needs a slot or pages; work of the same
- * number does not, so that nothing is computed twice for the sake of arrival order.
+ * Work is importance-ordered by (priority, arrival). A group is eligible while the samples of more important groups leave slots
+ * in flight; eligible groups get their prompt computed, then their samples enter one by one as forks of it. Work of a greater
+ * priority number gives way when a more important group needs a slot or pages; work of the same number does not, so that nothing is
+ * computed twice for the sake of arrival order.
  *
- * Entering leaves a reserve of pages, as every live sample will want another page soon. If they run out all the same,
- * the pass is refused by the engine, the least important work is parked and the pass is built again. The most important
- * sample is never parked, and generator_submit refuses what cannot fit alone: so every pass makes progress. */
+ * Entering leaves a reserve of pages, as every live sample will want another page soon. If they run out all the same, the pass is
+ * refused by the engine, the least important work is parked and the pass is built again. The most important sample is never
+ * parked, and generator_submit refuses what cannot fit alone: so every pass makes progress. */
 #include "actor/generator_internal.h"
 
 #include <stdlib.h>
@@ -63,8 +63,8 @@ static int32_t last_live(const struct group *group) {
     return i;
 }
 
-/* Take something from the last group in order that has anything and stands behind index `first`. Slots come free from
- * live samples only. */
+/* Take something from the last group in order that has anything and stands behind index `first`. Slots come free from live
+ * samples only. */
 static bool take_from_behind(struct generator *generator, int32_t first, bool slot) {
     for (int32_t i = generator->order_count - 1; i > first; i--) {
         struct group *group = generator->order[i];
@@ -104,8 +104,8 @@ bool schedule_evict(struct generator *generator) {
     return false;
 }
 
-/* The index of the last group that need not give way to order[at]. With nothing live the most important group may take
- * from all others: somebody must move. */
+/* The index of the last group that need not give way to order[at]. With nothing live the most important group may take from all
+ * others: somebody must move. */
 static int32_t last_equal(const struct generator *generator, int32_t at) {
     if (generator->live == 0)
         return at;

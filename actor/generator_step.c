@@ -134,8 +134,8 @@ static enum status batch_add(struct generator *generator, struct batch *batch, s
     return STATUS_OK;
 }
 
-/* All draws that the pass allows. Feeds come in runs of one sampling (a run has one temperature), so batches are large.
- * The last token of a group can be drawn only by its last draw, so no draw meets a group that is gone. */
+/* All draws that the pass allows. Feeds come in runs of one sampling (a run has one temperature), so batches are large. The last
+ * token of a group can be drawn only by its last draw, so no draw meets a group that is gone. */
 static enum status draw_all(struct generator *generator) {
     struct batch batch = {.count = 0};
     for (int32_t f = 0; f < generator->feed_count; f++) {

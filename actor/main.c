@@ -1,5 +1,5 @@
-/* candor-actor: answers leases. The main thread has the sockets and the state machine of client.h; the generation
- * thread (engine.h) has device and model; two bounded queues lie between them. */
+/* candor-actor: answers leases. The main thread has the sockets and the state machine of client.h; the generation thread (engine.h)
+ * has device and model; two bounded queues lie between them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -47,8 +47,8 @@ struct checkpoint {
     uint32_t older_count;
 };
 
-/* The newest checkpoint whose files are all there with the right checksums. A damaged one is named to damaged(context,
- * text) and passed over. STATUS_NOT_FOUND when there is none at all; STATUS_FORMAT when every one is damaged. */
+/* The newest checkpoint whose files are all there with the right checksums. A damaged one is named to damaged(context, text) and
+ * passed over. STATUS_NOT_FOUND when there is none at all; STATUS_FORMAT when every one is damaged. */
 enum status checkpoint_find(const char *run_directory, void (*damaged)(void *context, const char *text), void *context,
                             struct checkpoint *out_checkpoint);
 /* Remainder, moments and counts; the model's weights are loaded from the directory by model_load before. */

@@ -35,8 +35,8 @@ struct metrics {
 void metrics_make(const struct metrics_context *context, const struct step_figures *figures,
                   struct metrics *out_metrics);
 
-/* One line of metrics.jsonl, with its line feed: who, step, weights, the numbers, verdicts, the hub's counters,
- * warnings. A value that is not finite is null. */
+/* One line of metrics.jsonl, with its line feed: who, step, weights, the numbers, verdicts, the hub's counters, warnings. A value
+ * that is not finite is null. */
 void metrics_put(const struct metrics_context *context, const struct step_figures *figures,
                  const struct metrics *metrics, struct buf *out);
 

@@ -1,9 +1,8 @@
-/* AdamW over the flat parameter buffer: gradient, moments and the 16-bit remainders that make bf16 weights exact fp32
- * masters.
+/* AdamW over the flat parameter buffer: gradient, moments and the 16-bit remainders that make bf16 weights exact fp32 masters.
  *
- * A loss or gradient norm that is not finite skips the update: weights, remainders and moments stay as they are
- * (objective reference 3.7). Everything that decides bits is in double with fixed order and without libm: beta powers
- * are products, the cosine is a series. One thread, the device's. */
+ * A loss or gradient norm that is not finite skips the update: weights, remainders and moments stay as they are (objective
+ * reference 3.7). Everything that decides bits is in double with fixed order and without libm: beta powers are products, the
+ * cosine is a series. One thread, the device's. */
 #ifndef CANDOR_LEARNER_OPTIMISER_H
 #define CANDOR_LEARNER_OPTIMISER_H
 
@@ -20,8 +19,8 @@ struct optimiser_settings {
     uint64_t warmup, steps;
 };
 
-/* The learning rate of update `step` (from 0): linear warm-up, reaching lr at update warmup - 1; then constant, or down
- * to 0 at update `steps`, linearly or along half a cosine. */
+/* The learning rate of update `step` (from 0): linear warm-up, reaching lr at update warmup - 1; then constant, or down to 0 at
+ * update `steps`, linearly or along half a cosine. */
 double learning_rate(const struct optimiser_settings *settings, uint64_t step);
 
 struct optimiser {

@@ -1,5 +1,5 @@
-/* Questions ready to be asked: prompts rendered and tokenised once, and lease templates made of them. Shared by the
- * learner and by drivers such as `candor eval`, which ask without training. */
+/* Questions ready to be asked: prompts rendered and tokenised once, and lease templates made of them. Shared by the learner and
+ * by drivers such as `candor eval`, which ask without training. */
 #ifndef CANDOR_LEARNER_QUESTIONS_H
 #define CANDOR_LEARNER_QUESTIONS_H
 
@@ -49,8 +49,8 @@ struct question_work {
     uint32_t stop_count;
 };
 
-/* Lease templates for slots [count] asking questions indices[slot]; everything points into questions, config and work.
- * free() *out_slots after it was offered (offering copies). */
+/* Lease templates for slots [count] asking questions indices[slot]; everything points into questions, config and work. free()
+ * *out_slots after it was offered (offering copies). */
 enum status questions_slots(const struct questions *questions, const struct run_config *config,
                             const struct question_work *work, const uint32_t *indices, uint32_t count,
                             struct message_lease **out_slots);

@@ -1,10 +1,9 @@
 /* A training run: the learner's training thread (DESIGN sections 2 to 4, 9).
  *
- * Version v is the weights after v steps. Step k samples from version max(0, k - lag) and is offered to the hub as soon
- * as that version is published, so at most lag + 1 steps are out. The loop: take step k's groups when all slots are
- * filled, train, publish version k + 1, offer, write down, now and then checkpoint. A step skipped for a non-finite
- * value publishes the same weights again under the next number. Evaluations are work of their own, between the
- * versions; training does not wait for them.
+ * Version v is the weights after v steps. Step k samples from version max(0, k - lag) and is offered to the hub as soon as that
+ * version is published, so at most lag + 1 steps are out. The loop: take step k's groups when all slots are filled, train, publish
+ * version k + 1, offer, write down, now and then checkpoint. A step skipped for a non-finite value publishes the same weights
+ * again under the next number. Evaluations are work of their own, between the versions; training does not wait for them.
  *
  * run_train does everything on the thread that calls it; the other functions may be called from any. */
 #ifndef CANDOR_LEARNER_RUN_H
@@ -30,9 +29,9 @@ enum status run_check(const struct run_config *config);
 enum status run_create(const struct run_config *config, const struct run_hooks *hooks, struct run **out_run);
 void run_destroy(struct run **run);
 
-/* Set up, train until run.steps are done or run_stop is called, checkpoint, wait for evaluations (when not stopped),
- * end. STATUS_OK in both cases. STATUS_RUN_FAILED after optim.stop_after_skips skipped updates in a row, a slot that is
- * stuck, or a last checkpoint that could not be written. */
+/* Set up, train until run.steps are done or run_stop is called, checkpoint, wait for evaluations (when not stopped), end. STATUS_OK
+ * in both cases. STATUS_RUN_FAILED after optim.stop_after_skips skipped updates in a row, a slot that is stuck, or a last
+ * checkpoint that could not be written. */
 enum status run_train(struct run *run);
 
 /* No new step; what was trained is checkpointed. */

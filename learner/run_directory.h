@@ -25,8 +25,7 @@ struct run_directory {
 };
 
 /* Makes the directory or takes it up again.
- * STATUS_AGAIN when another learner has it; STATUS_CONFIG, with the keys that differ, when it belongs to another
- * configuration. */
+ * STATUS_AGAIN when another learner has it; STATUS_CONFIG, with the keys that differ, when it belongs to another configuration. */
 enum status run_directory_open(const struct run_config *config, struct run_directory *out_directory);
 void run_directory_close(struct run_directory *directory);
 
@@ -34,8 +33,8 @@ void run_directory_close(struct run_directory *directory);
 enum status run_directory_open_metrics(struct run_directory *directory, uint64_t bytes);
 enum status run_directory_add_metrics(struct run_directory *directory, const struct buf *line);
 
-/* rollouts/step-NNNNNN.jsonl: a line a group, nothing in it that depends on who answered or when. Removes the oldest
- * steps above hub.rollout_bytes. */
+/* rollouts/step-NNNNNN.jsonl: a line a group, nothing in it that depends on who answered or when. Removes the oldest steps above
+ * hub.rollout_bytes. */
 enum status run_directory_write_rollouts(struct run_directory *directory, uint32_t step,
                                          const struct trainer_group *groups, uint32_t group_count,
                                          const float *advantages);

@@ -15,8 +15,8 @@ enum status support_copy_tokenizer(const char *from_directory, const char *to_di
 /* Name of the device of model.device. */
 const char *support_device_spec(const struct run_config *config);
 
-/* Layers whose activations are kept for the backward pass: as many as fit half of the memory that is free now (on the
- * CPU). It changes no bit. */
+/* Layers whose activations are kept for the backward pass: as many as fit half of the memory that is free now (on the CPU). It
+ * changes no bit. */
 int32_t support_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits);
 
 /* Call use(context, path) for each path of a ':'-separated list; empty parts are skipped. */

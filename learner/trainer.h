@@ -1,10 +1,10 @@
-/* The trainer: one step's scored groups in, one update out. It knows the model, the reference, the objective and the
- * optimiser, and nothing of hubs, versions or files.
+/* The trainer: one step's scored groups in, one update out. It knows the model, the reference, the objective and the optimiser,
+ * and nothing of hubs, versions or files.
  *
- * Groups come in slot order. They are cut into micro-batches (microbatch.h), packed as trees, and gradients add in that
- * order, so the update's bits depend on nothing but the groups. A dead group (zero variance) without a KL term has no
- * gradient and is not computed. Actors of another class: old is the policy itself, the behaviour enters as a weight
- * (loss_importance). One thread, the device's. */
+ * Groups come in slot order. They are cut into micro-batches (microbatch.h), packed as trees, and gradients add in that order,
+ * so the update's bits depend on nothing but the groups. A dead group (zero variance) without a KL term has no gradient and is
+ * not computed. Actors of another class: old is the policy itself, the behaviour enters as a weight (loss_importance).
+ * One thread, the device's. */
 #ifndef CANDOR_LEARNER_TRAINER_H
 #define CANDOR_LEARNER_TRAINER_H
 
@@ -60,8 +60,8 @@ struct trainer_group {
     const struct message_scored *scored;
 };
 
-/* STATUS_FORMAT, and nothing changed, when a group does not fit the limits or holds an id outside the vocabulary. A
- * non-finite loss or norm is no error: figures->update.skipped. */
+/* STATUS_FORMAT, and nothing changed, when a group does not fit the limits or holds an id outside the vocabulary. A non-finite
+ * loss or norm is no error: figures->update.skipped. */
 enum status trainer_step(struct trainer *trainer, uint64_t step, const struct trainer_group *groups,
                          uint32_t group_count, trainer_gate gate, void *gate_context, float *out_advantages,
                          struct step_figures *out_figures);

@@ -1,6 +1,5 @@
-/* A version of the weights in host memory, frozen: what the hub serves to actors and what a checkpoint writes while the
- * device's copy already changes. Reference counted; the last one who lets go frees it. Retain and release from any
- * thread. */
+/* A version of the weights in host memory, frozen: what the hub serves to actors and what a checkpoint writes while the device's
+ * copy already changes. Reference counted; the last one who lets go frees it. Retain and release from any thread. */
 #ifndef CANDOR_LEARNER_VERSION_H
 #define CANDOR_LEARNER_VERSION_H
 

@@ -1,5 +1,5 @@
-/* Checks of single values, alike for what is read and what is written. Each returns STATUS_FORMAT or STATUS_LIMIT with
- * the reason; the caller puts the field's name in front. */
+/* Checks of single values, alike for what is read and what is written. Each returns STATUS_FORMAT or STATUS_LIMIT with the
+ * reason; the caller puts the field's name in front. */
 #ifndef CANDOR_PROTO_CHECK_H
 #define CANDOR_PROTO_CHECK_H
 

@@ -1,5 +1,5 @@
-/* Reading msgpack one token at a time from memory that nobody vouches for. Whatever a header claims is checked against
- * the bytes that are left before it is believed; nothing is allocated here. */
+/* Reading msgpack one token at a time from memory that nobody vouches for. Whatever a header claims is checked against the
+ * bytes that are left before it is believed; nothing is allocated here. */
 #ifndef CANDOR_PROTO_CURSOR_H
 #define CANDOR_PROTO_CURSOR_H
 

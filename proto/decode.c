@@ -340,8 +340,8 @@ enum status proto_decode(const void *frame, size_t bytes, struct arena *arena, s
     return STATUS_OK;
 }
 
-/* A text of b bytes takes at most b + 32 in the arena and at least b + 1 in the frame; every other field takes no more
- * than its fixed-size struct. Texts are at most 4 for each of SAMPLES_MAX + ALIASES_MAX + HELD_MAX elements. */
+/* A text of b bytes takes at most b + 32 in the arena and at least b + 1 in the frame; every other field takes no more than
+ * its fixed-size struct. Texts are at most 4 for each of SAMPLES_MAX + ALIASES_MAX + HELD_MAX elements. */
 size_t proto_arena_bytes(size_t frame_bytes) {
     return 2 * frame_bytes + (1u << 20);
 }

@@ -1,10 +1,10 @@
-/* Every limit of the protocol with its derivation (I4). A message above one is malformed; who makes messages is refused
- * by proto_encode with the field's name before anything is sent. */
+/* Every limit of the protocol with its derivation (I4). A message above one is malformed; who makes messages is refused by
+ * proto_encode with the field's name before anything is sent. */
 #ifndef CANDOR_PROTO_LIMITS_H
 #define CANDOR_PROTO_LIMITS_H
 
-/* Maps and arrays within one another: scored > group > samples > sample is the deepest message with 4 (the frame's own
- * map is 1). Unknown keys of a later protocol may go to 8. */
+/* Maps and arrays within one another: scored > group > samples > sample is the deepest message with 4 (the frame's own map is
+ * 1). Unknown keys of a later protocol may go to 8. */
 #define PROTO_DEPTH_MAX 8
 
 /* ---- texts, in bytes ---- */
@@ -33,12 +33,11 @@
 #define LEASES_MAX 65536 /* out at once: 16 for each of PEERS_MAX */
 
 /* ---- frames, in bytes ---- */
-/* The text of an answer of n tokens. A token of Qwen's vocabulary is 4 to 5 bytes in prose and up to 128 as a run of
- * spaces; an actor cuts a longer text at the last whole character (utf8_cut), so that a lease's weight is known before
- * it is given. */
+/* The text of an answer of n tokens. A token of Qwen's vocabulary is 4 to 5 bytes in prose and up to 128 as a run of spaces;
+ * an actor cuts a longer text at the last whole character (utf8_cut), so that a lease's weight is known before it is given. */
 #define ANSWER_TEXT_BYTES_MAX(tokens) (16u * (tokens) + 256u)
-/* The largest group: 20 answers of 32,768 tokens weigh 16 MB; what weighs more is refused when work is offered
- * (lease_weigh). ZMQ_MAXMSGSIZE of control and groups sockets. */
+/* The largest group: 20 answers of 32,768 tokens weigh 16 MB; what weighs more is refused when work is offered (lease_weigh).
+ * ZMQ_MAXMSGSIZE of control and groups sockets. */
 #define FRAME_BYTES_MAX (64u << 20)
 /* 1 MiB is the fastest chunk (transport.md section 2). */
 #define CHUNK_BYTES_MAX (1u << 20)

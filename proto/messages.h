@@ -1,6 +1,6 @@
-/* Every message of Candor's protocol as a C struct. proto/README.md specifies the bytes, so that another program can
- * speak it: one ZeroMQ frame, one msgpack map of string keys, first key "type" with the message's name. Decoding is
- * schema-driven and bounded (proto/limits.h); decoded strings and arrays live in the arena given to it.
+/* Every message of Candor's protocol as a C struct. proto/README.md specifies the bytes, so that another program can speak it:
+ * one ZeroMQ frame, one msgpack map of string keys, first key "type" with the message's name. Decoding is schema-driven and
+ * bounded (proto/limits.h); decoded strings and arrays live in the arena given to it.
  *
  * Who speaks where:
  *   control  ROUTER at the hub:    actor, reward worker, operator <-> hub
@@ -108,8 +108,8 @@ struct message_welcome {
 
 struct message_refuse {
     struct text reason;
-    uint8_t again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say
-                      hello. 0: it does not want this peer as it is */
+    uint8_t again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say hello.
+                      0: it does not want this peer as it is */
 };
 
 struct worker_entry {

@@ -1,5 +1,5 @@
-/* candor-reward: scores groups of answers. One thread: a ROUTER for actors, a DEALER to the learner, and the state
- * machine of worker.h between them. It holds nothing that must survive. */
+/* candor-reward: scores groups of answers. One thread: a ROUTER for actors, a DEALER to the learner, and the state machine of
+ * worker.h between them. It holds nothing that must survive. */
 #include <stdio.h>
 #include <string.h>
 

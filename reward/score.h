@@ -1,9 +1,8 @@
-/* Score answers to one question: read the final answer out of the text, compare it with the gold aliases, give a
- * verdict.
+/* Score answers to one question: read the final answer out of the text, compare it with the gold aliases, give a verdict.
  *
  * A gold_set is prepared once a question and never changes afterwards, so any number of threads may score against it.
- * Scoring allocates nothing, takes time linear in the text and at most SCORE_STACK_BYTES of stack, and has a verdict
- * for every input: text is data (I5), malformed UTF-8 included.
+ * Scoring allocates nothing, takes time linear in the text and at most SCORE_STACK_BYTES of stack, and has a verdict for
+ * every input: text is data (I5), malformed UTF-8 included.
  *
  * A question without aliases is unanswerable: the right answer is to abstain. ABSTAIN, WRONG and MALFORMED are then the
  * only verdicts; CORRECT and PROCESS_CORRECT cannot occur. */

@@ -1,17 +1,16 @@
-/* The reward worker's side of the protocol: groups in, scores, scored groups to the hub, answers back. Pure: messages
- * and time in, frames out; no socket, no clock. It holds nothing that the actors do not hold as well: a worker that
- * dies costs a second sending.
+/* The reward worker's side of the protocol: groups in, scores, scored groups to the hub, answers back. Pure: messages and time in,
+ * frames out; no socket, no clock. It holds nothing that the actors do not hold as well: a worker that dies costs a second sending.
  *
  * A group:  arrives --scored at once--> in the outbox --sent to the hub--> answered --answer to the actor--> forgotten.
  *
- * Credit (I4): an actor may have sent, since its knock, what the worker took from it plus its share of the window. The
- * share of actor i of n is the window divided by n, at least FRAME_BYTES_MAX, so that the largest group always passes.
+ * Credit (I4): an actor may have sent, since its knock, what the worker took from it plus its share of the window. The share of
+ * actor i of n is the window divided by n, at least FRAME_BYTES_MAX, so that the largest group always passes.
  *
  * Invariants (worker_check):
  *   W1 a group is acknowledged to the actor only with what the hub said.
  *   W2 a group that is inside is not scored twice; its answer goes to the connection that asked last.
- *   W3 whatever an actor sends is counted and answered, never trusted (I5): a group above its credit or without a knock
- * is dropped and the actor is asked to knock. */
+ *   W3 whatever an actor sends is counted and answered, never trusted (I5): a group above its credit or without a knock is dropped
+ *      and the actor is asked to knock. */
 #ifndef CANDOR_REWARD_WORKER_H
 #define CANDOR_REWARD_WORKER_H
 
@@ -74,8 +73,8 @@ void worker_state(const struct worker *worker, int64_t now_ms, char *out_text, s
 void worker_check(const struct worker *worker);
 
 /* ---- the scoring itself ---- */
-/* Verdict and reward of each sample; out_scores [group->sample_count]. A rule that is not known or a question above the
- * limits of score.h: every reward is NaN, and *out_reason says why (static or status_message()); else NULL. */
+/* Verdict and reward of each sample; out_scores [group->sample_count]. A rule that is not known or a question above the limits of
+ * score.h: every reward is NaN, and *out_reason says why (static or status_message()); else NULL. */
 void worker_score(const struct message_group *group, struct sample_score *out_scores, const char **out_reason);
 
 #endif

@@ -1,5 +1,5 @@
-/* A bump allocator with a limit: many small allocations that are freed together. Blocks never move, so pointers stay
- * good until reset. What input makes a program allocate comes out of an arena, whose limit is then the input's (I4). */
+/* A bump allocator with a limit: many small allocations that are freed together. Blocks never move, so pointers stay good
+ * until reset. What input makes a program allocate comes out of an arena, whose limit is then the input's (I4). */
 #ifndef CANDOR_BASE_ARENA_H
 #define CANDOR_BASE_ARENA_H
 

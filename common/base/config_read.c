@@ -59,9 +59,8 @@ enum status config_fail_unknown(const struct option_table *table, const char *pl
 
 /* ---- the file ---- */
 
-/* Lines go to libinih one by one through next_line(), so that their numbers are known here. A value is complete only
- * when the next key or the end comes, as indented lines may continue it. The first error is kept; the rest is not
- * looked at. */
+/* Lines go to libinih one by one through next_line(), so that their numbers are known here. A value is complete only when
+ * the next key or the end comes, as indented lines may continue it. The first error is kept; the rest is not looked at. */
 struct ini_state {
     const struct option_table *table;
     void *target;

@@ -131,8 +131,8 @@ enum status json_lines_open(struct json_lines *lines, const char *path, size_t l
     return STATUS_OK;
 }
 
-/* The next line into lines->line without its end; out_bytes is its whole length, of which at most line_bytes_max are
- * kept. STATUS_NOT_FOUND at the end of the file. */
+/* The next line into lines->line without its end; out_bytes is its whole length, of which at most line_bytes_max are kept.
+ * STATUS_NOT_FOUND at the end of the file. */
 static enum status read_line(struct json_lines *lines, size_t *out_bytes) {
     size_t bytes = 0;
     int c;

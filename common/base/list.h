@@ -1,5 +1,5 @@
-/* Doubly linked lists whose links lie within the elements: no allocation, removal without a search. The head is a link
- * itself; a list of nothing is a head that points to itself. */
+/* Doubly linked lists whose links lie within the elements: no allocation, removal without a search. The head is a link itself;
+ * a list of nothing is a head that points to itself. */
 #ifndef CANDOR_BASE_LIST_H
 #define CANDOR_BASE_LIST_H
 

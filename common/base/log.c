@@ -9,8 +9,8 @@
 
 #include "common/base/clock.h"
 
-/* The longest line; what is longer is cut, and ends in "...". At most PIPE_BUF, so that the one write of a line is
- * never mixed with another process's. */
+/* The longest line; what is longer is cut, and ends in "...". At most PIPE_BUF, so that the one write of a line is never
+ * mixed with another process's. */
 #define LINE_BYTES 2048
 
 static const char *program_name = "candor";

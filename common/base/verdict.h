@@ -1,5 +1,5 @@
-/* What a graded answer is worth, in words: the verdict is what a group's samples carry from the reward worker to the
- * hub, the learner, the rollout files and the evaluation. The numbers travel in messages: never renumber. */
+/* What a graded answer is worth, in words: the verdict is what a group's samples carry from the reward worker to the hub,
+ * the learner, the rollout files and the evaluation. The numbers travel in messages: never renumber. */
 #ifndef CANDOR_BASE_VERDICT_H
 #define CANDOR_BASE_VERDICT_H
 

@@ -1,15 +1,15 @@
 /* The table of operations that a model is made of. Every implementation is a twin of the CPU's (DESIGN section 6).
  *
- * Dimensions: R rows (tokens), H hidden, N query heads, K key/value heads, D head dim, F ffn, V vocabulary rows of the
- * matrix. Pointers are device memory unless "host" is said. act = void* to device->activation elements. All matrices
- * are row-major and dense. A struct weight is a parameter matrix, bf16 or fp32. Gradients of parameters are fp32 and
- * accumulate.
+ * Dimensions: R rows (tokens), H hidden, N query heads, K key/value heads, D head dim, F ffn, V vocabulary rows of the matrix.
+ * Pointers are device memory unless "host" is said. act = void* to device->activation elements. All matrices are row-major
+ * and dense. A struct weight is a parameter matrix, bf16 or fp32. Gradients of parameters are fp32 and accumulate.
  *
  * Rules that make the determinism contract (DESIGN section 5) true:
- *   O1 forward: the bits of row r depend on row r's inputs (and the keys it attends to) alone: not on R, on the place
- * of the row, on other rows, on the thread count. Sums over a dimension run in one fixed order. O2 backward: sums over
- * rows run in ascending row order, whatever the thread count. O3 exp, log, rsqrt are Candor's own (math.h here), never
- * libm's. O4 attention: keys in blocks of KV_PAGE_TOKENS cut at multiples of the absolute position, ascending.
+ *   O1 forward: the bits of row r depend on row r's inputs (and the keys it attends to) alone: not on R, on the place of the
+ *      row, on other rows, on the thread count. Sums over a dimension run in one fixed order.
+ *   O2 backward: sums over rows run in ascending row order, whatever the thread count.
+ *   O3 exp, log, rsqrt are Candor's own (math.h here), never libm's.
+ *   O4 attention: keys in blocks of KV_PAGE_TOKENS cut at multiples of the absolute position, ascending.
  * Operations cannot fail; a device fault shows at the next synchronize. They are asynchronous where the device is. */
 #ifndef CANDOR_COMPUTE_OPS_H
 #define CANDOR_COMPUTE_OPS_H
@@ -33,10 +33,10 @@ struct weight {
 
 enum write_mode { WRITE_OVER, WRITE_ADD };
 
-/* Who attends to what. A sequence is the list of key rows by absolute position: key_rows[key_offset[s] + p] is the row,
- * in the key and value buffers, of position p of sequence s. Query row r attends to positions 0 .. row_position[r] of
- * sequence row_sequence[r]. The one mechanism serves prefill and decode (key rows come from page tables) and training
- * (a group is a tree: the list of an answer is the prompt's rows, then its own). All arrays are device memory. */
+/* Who attends to what. A sequence is the list of key rows by absolute position: key_rows[key_offset[s] + p] is the row, in the
+ * key and value buffers, of position p of sequence s. Query row r attends to positions 0 .. row_position[r] of sequence
+ * row_sequence[r]. The one mechanism serves prefill and decode (key rows come from page tables) and training (a group is a
+ * tree: the list of an answer is the prompt's rows, then its own). All arrays are device memory. */
 struct attention_view {
     int32_t rows;                /* R */
     int32_t sequences;           /* S */
@@ -104,8 +104,8 @@ struct ops {
     void (*bias_backward)(struct device *device, float *db, const void *dy, int32_t R, int32_t n);
 
     /* ---- rotary positions and key/value store ----
-     * qkv [R,(N+2K)D] act: q is rotated in place; rotated k and plain v go to rows slots[r] of k_out, v_out [.,K*D]
-     * act. table [positions, D/2, 2] fp32: cos, sin; pairs are (i, i + D/2). */
+     * qkv [R,(N+2K)D] act: q is rotated in place; rotated k and plain v go to rows slots[r] of k_out, v_out [.,K*D] act.
+     * table [positions, D/2, 2] fp32: cos, sin; pairs are (i, i + D/2). */
     void (*rope_forward)(struct device *device, void *qkv, void *k_out, void *v_out, const float *table,
                          const int32_t *positions, const int32_t *slots, int32_t R, struct attention_shape shape);
     /* Inverse: dqkv's q part is rotated back in place, its k and v parts are written from dk, dv [R,K*D]. */
@@ -136,8 +136,7 @@ struct ops {
                              int32_t H);
 
     /* ---- vocabulary; logits [R,V] fp32; ids >= valid are masked out everywhere (probability 0, gradient 0) ----
-     * z = logits * inv_temperature; lse = logsumexp(z); lp = z[target] - lse; entropy = lse - sum p z (NULL: not
-     * wanted). */
+     * z = logits * inv_temperature; lse = logsumexp(z); lp = z[target] - lse; entropy = lse - sum p z (NULL: not wanted). */
     void (*logprob_forward)(struct device *device, float *lp, float *lse, float *entropy, const float *logits,
                             const int32_t *targets, int32_t R, int32_t V, int32_t valid, float inv_temperature);
     /* dlogits [R,V] act over = dlp[r] * inv_temperature * (onehot(target) - p); may be the same memory as logits where
@@ -145,17 +144,17 @@ struct ops {
     void (*logprob_backward)(struct device *device, void *dlogits, const float *logits, const float *lse,
                              const float *dlp, const int32_t *targets, int32_t R, int32_t V, int32_t valid,
                              float inv_temperature);
-    /* Inverse CDF over fixed blocks with one uniform a draw (0 < u < 1). Draw i is made from row rows[i] of logits
-     * [.,V] (NULL: row i; rows may repeat, equal ones side by side cost one pass over the row). top_k 0 and top_p 1:
-     * off (they serve `generate` only; lp is of the full softmax then too). ids, lp, rows, uniforms [draws]: device. lp
-     * has the bits of logprob_forward. inv_temperature 0: greedy, lowest id wins ties, lp at temperature 1. */
+    /* Inverse CDF over fixed blocks with one uniform a draw (0 < u < 1). Draw i is made from row rows[i] of logits [.,V] (NULL:
+     * row i; rows may repeat, equal ones side by side cost one pass over the row). top_k 0 and top_p 1: off (they serve
+     * `generate` only; lp is of the full softmax then too). ids, lp, rows, uniforms [draws]: device. lp has the bits of
+     * logprob_forward. inv_temperature 0: greedy, lowest id wins ties, lp at temperature 1. */
     void (*sample)(struct device *device, int32_t *ids, float *lp, const float *logits, const int32_t *rows,
                    const float *uniforms, int32_t draws, int32_t V, int32_t valid, float inv_temperature, int32_t top_k,
                    float top_p);
 
     /* ---- flat buffers ---- */
-    /* AdamW on exact fp32 masters held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL
-     * and type F32: w is the fp32 master itself. m, v fp32. g is not changed. */
+    /* AdamW on exact fp32 masters held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL and
+     * type F32: w is the fp32 master itself. m, v fp32. g is not changed. */
     void (*adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                   int64_t count, const struct adamw_step *step);
     /* host *out = sum of squares, in double, over fixed blocks in order; waits. NaN and infinity propagate. */

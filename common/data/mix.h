@@ -1,10 +1,9 @@
 /* `candor data mix` and `candor data show`: from published files to one training and one held-out file.
  *
- * Mixing is even: every set gives the same number of questions, as many as the smallest has unless told otherwise. Two
- * rows are the same question when their texts agree after normalisation (case, accents, punctuation and spaces folded):
- * the first one is kept, whatever set or file it stands in, so no question is both trained on and held out. What is
- * picked and what is held out follows from the seed alone (RNG_DATA). Files are read twice and never held in memory:
- * about 40 bytes a question. */
+ * Mixing is even: every set gives the same number of questions, as many as the smallest has unless told otherwise. Two rows
+ * are the same question when their texts agree after normalisation (case, accents, punctuation and spaces folded): the first
+ * one is kept, whatever set or file it stands in, so no question is both trained on and held out. What is picked and what is
+ * held out follows from the seed alone (RNG_DATA). Files are read twice and never held in memory: about 40 bytes a question. */
 #ifndef CANDOR_DATA_MIX_H
 #define CANDOR_DATA_MIX_H
 

@@ -1,9 +1,8 @@
-/* Which question stands in which slot of which step: a pure function of (seed, count, slots), so that a resumed
- * learner, a simulation and a report agree without asking.
+/* Which question stands in which slot of which step: a pure function of (seed, count, slots), so that a resumed learner, a
+ * simulation and a report agree without asking.
  *
- * Slot s of step k is place p = k * slots + s of an endless sequence; epoch e = p / count is one shuffle of all
- * questions (RNG_ORDER, step = e), so each question comes once an epoch. A step may cross from one epoch into the next.
- */
+ * Slot s of step k is place p = k * slots + s of an endless sequence; epoch e = p / count is one shuffle of all questions
+ * (RNG_ORDER, step = e), so each question comes once an epoch. A step may cross from one epoch into the next. */
 #ifndef CANDOR_DATA_ORDER_H
 #define CANDOR_DATA_ORDER_H
 

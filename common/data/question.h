@@ -1,16 +1,16 @@
 /* Questions with known answers, out of the published files as they are.
  *
  * One reader takes them all. The format is found by content, never by the file's name:
- *   delimited     a header line names the columns: SimpleQA csv (its metadata column is a Python dict), PopQA tsv (JSON
- * lists in cells, doubled quotes), and others with a question and an answer column JSON lines    one object a line:
- * FlashRAG, NQ-open, Candor's own, ... one document  an array of objects, or an object that holds such arrays:
- * SelfAware, TriviaQA's original files, ... A row is recognised by its members (question_row.c has the table). Memory
- * is one row, whatever the file's size. A row that cannot be used is counted by reason and can be listed; it is never
- * dropped in silence.
+ *   delimited     a header line names the columns: SimpleQA csv (its metadata column is a Python dict), PopQA tsv (JSON lists in
+ *                 cells, doubled quotes), and others with a question and an answer column
+ *   JSON lines    one object a line: FlashRAG, NQ-open, Candor's own, ...
+ *   one document  an array of objects, or an object that holds such arrays: SelfAware, TriviaQA's original files, ...
+ * A row is recognised by its members (question_row.c has the table). Memory is one row, whatever the file's size. A row that
+ * cannot be used is counted by reason and can be listed; it is never dropped in silence.
  *
  * Candor's own form, one object a line; only id, question and aliases are needed:
- *   {"id": "tq-17", "set": "triviaqa", "question": "...", "aliases": ["...", "..."], "answerable": true, "class":
- * "sometimes", "split": "train", "metadata": {...}} */
+ *   {"id": "tq-17", "set": "triviaqa", "question": "...", "aliases": ["...", "..."], "answerable": true, "class": "sometimes",
+ *    "split": "train", "metadata": {...}} */
 #ifndef CANDOR_DATA_QUESTION_H
 #define CANDOR_DATA_QUESTION_H
 
@@ -76,8 +76,8 @@ struct question_events {
 /* The path inside an argument that may be "NAME=PATH". */
 const char *question_path(const char *argument);
 
-/* Read one file. path may be "NAME=PATH" to give the set its name. STATUS_NOT_FOUND; STATUS_FORMAT when the file is
- * none of the formats or ends inside a row's structure; out_counts is written on success. */
+/* Read one file. path may be "NAME=PATH" to give the set its name. STATUS_NOT_FOUND; STATUS_FORMAT when the file is none of
+ * the formats or ends inside a row's structure; out_counts is written on success. */
 enum status question_read(const char *path, const struct question_events *events, struct question_counts *out_counts);
 
 /* Questions in memory, in the order of files and rows. */

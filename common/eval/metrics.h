@@ -1,5 +1,5 @@
-/* Metrics over outcomes. Process-correct and malformed answers count as wrong here: what a reader of the final answer
- * sees. c, u, w are shares of correct, Unknown and wrong samples, averaged over questions. */
+/* Metrics over outcomes. Process-correct and malformed answers count as wrong here: what a reader of the final answer sees.
+ * c, u, w are shares of correct, Unknown and wrong samples, averaged over questions. */
 #ifndef CANDOR_EVAL_METRICS_H
 #define CANDOR_EVAL_METRICS_H
 

@@ -1,9 +1,9 @@
 /* Outcomes: what a policy did on each question, the one thing that every metric is computed from, and its file.
  *
  * The file is JSONL. First line, the header: {"candor":"outcomes","kind":"eval"|"knowledge"|"base","version":V,
- * "weights":"<hex>","samples":N,"seed":S,"prompt":"<system prompt>"}; then a line a question:
- * {"id","set","class","split", "question","n","correct","process","abstain","wrong","malformed","answers":["first
- * answers as text", ...]}. `answers` is optional and capped. Written atomically. */
+ * "weights":"<hex>","samples":N,"seed":S,"prompt":"<system prompt>"}; then a line a question: {"id","set","class","split",
+ * "question","n","correct","process","abstain","wrong","malformed","answers":["first answers as text", ...]}. `answers` is
+ * optional and capped. Written atomically. */
 #ifndef CANDOR_EVAL_OUTCOME_H
 #define CANDOR_EVAL_OUTCOME_H
 

@@ -92,8 +92,8 @@ static void slot_stuck(struct hub *hub, struct work *work, struct slot *slot) {
     hub_complete_if_done(hub, work);
 }
 
-/* A loss counts when nobody else works at the slot: copies that die together are one loss. True when the slot is
- * finished by it, and the work perhaps too. */
+/* A loss counts when nobody else works at the slot: copies that die together are one loss. True when the slot is finished by it,
+ * and the work perhaps too. */
 static bool count_loss(struct hub *hub, struct work *work, struct slot *slot, const struct peer *holder,
                        const char *reason) {
     if (slot->active > 0 || slot->lost == LOSSES_MAX) /* LOSSES_MAX: the run is ending */

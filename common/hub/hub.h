@@ -1,16 +1,12 @@
-/* The hub: the state machine that turns offered work into leases and scored groups into filled slots (DESIGN sections
- * 3, 4).
+/* The hub: the state machine that turns offered work into leases and scored groups into filled slots (DESIGN sections 3, 4).
  *
- * It owns no socket and no clock: messages and time go in, messages and events come out through the sink. Whoever holds
- * it (the learner, a driver such as eval) offers work and takes completed work; it knows nothing of training, lag or
- * files. Who trains at which lag is decided by what is offered when: step k is offered as soon as the version it
- * samples from is published.
+ * It owns no socket and no clock: messages and time go in, messages and events come out through the sink. Whoever holds it (the
+ * learner, a driver such as eval) offers work and takes completed work; it knows nothing of training, lag or files. Who trains at
+ * which lag is decided by what is offered when: step k is offered as soon as the version it samples from is published.
  *
- * What is kept where: lease_table.h the leases (and their transition table), work.h the slots (and theirs), internal.h
- * peers.
+ * What is kept where: lease_table.h the leases (and their transition table), work.h the slots (and theirs), internal.h peers.
  *
- * One thread; the events must not call back into the hub. Invariants I1 to I8 of DESIGN section 3 are cited by number
- * in the code. */
+ * One thread; the events must not call back into the hub. Invariants I1 to I8 of DESIGN section 3 are cited by number in the code. */
 #ifndef CANDOR_HUB_HUB_H
 #define CANDOR_HUB_HUB_H
 
@@ -21,8 +17,8 @@
 #include "common/base/status.h"
 #include "proto/messages.h"
 
-/* One slot of offered work: everything of a lease but its number, attempt and deadline. Owned by the caller until the
- * work is completed or withdrawn. */
+/* One slot of offered work: everything of a lease but its number, attempt and deadline. Owned by the caller until the work is
+ * completed or withdrawn. */
 struct hub_work {
     uint8_t stream; /* enum work_stream */
     uint32_t step;
@@ -45,8 +41,8 @@ struct hub_events {
     void (*completed)(void *context, uint8_t stream, uint32_t step);
     /* Open work was withdrawn, or its version retired: no group of it comes any more. */
     void (*withdrawn)(void *context, uint8_t stream, uint32_t step);
-    /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal:
-     * the run cannot go on (I8). */
+    /* duplicate_mismatch, slot_stuck, canary_mismatch, refused peers, lost leases ...: name, and key=value text. fatal: the run
+     * cannot go on (I8). */
     void (*alarm)(void *context, bool fatal, const char *name, const char *text);
     /* What the holder does, in words, appended for the status reply; may be NULL. */
     void (*describe)(void *context, struct buf *out);
@@ -82,8 +78,8 @@ void hub_withdraw(struct hub *hub, uint8_t stream, uint32_t step);
 enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms);
 /* Nobody can get it any more: open work of this version is withdrawn. */
 void hub_retire(struct hub *hub, const struct digest *weights);
-/* The learner's own canary of a version, published or about to be; actors of the class must agree (DESIGN section 5.3).
- * One that does not is refused, its leases are offered to others, and its groups are not wanted. */
+/* The learner's own canary of a version, published or about to be; actors of the class must agree (DESIGN section 5.3). One that
+ * does not is refused, its leases are offered to others, and its groups are not wanted. */
 void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary, int64_t now_ms);
 /* No new leases; peers are told bye as soon as no lease is out, or drain_ms later. */
 void hub_drain(struct hub *hub, int64_t now_ms, int64_t drain_ms, const char *reason);

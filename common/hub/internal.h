@@ -1,5 +1,5 @@
-/* The hub's parts share one struct: hub.c (life, joining, liveness), grant.c (credit and offers), deliver.c (groups
- * that come), hub_status.c (what people see). */
+/* The hub's parts share one struct: hub.c (life, joining, liveness), grant.c (credit and offers), deliver.c (groups that come),
+ * hub_status.c (what people see). */
 #ifndef CANDOR_HUB_INTERNAL_H
 #define CANDOR_HUB_INTERNAL_H
 

@@ -13,8 +13,8 @@
  *   ACTIVE, EXPIRED  slot filled, work withdrawn                      CLOSED
  *   any              given back, not held any more, holder gone       free
  *
- * Deadlines are all the same time away, so the list of ACTIVE leases by last renewal is sorted by deadline: expiry,
- * renewal, grant and release take constant time. One thread. */
+ * Deadlines are all the same time away, so the list of ACTIVE leases by last renewal is sorted by deadline: expiry, renewal, grant and
+ * release take constant time. One thread. */
 #ifndef CANDOR_HUB_LEASE_TABLE_H
 #define CANDOR_HUB_LEASE_TABLE_H
 

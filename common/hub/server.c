@@ -16,9 +16,9 @@
 #include "proto/proto.h"
 
 #define CALLS_MAX 16 /* threads that ask at once */
-/* High-water marks for each peer. What it sends waits in its own process beyond 256 messages. What it is sent are
- * answers and leases, fewer than its outbox has groups; a peer that is further behind is cut off, and says hello again.
- * Weights: twice the window of a fetch. */
+/* High-water marks for each peer. What it sends waits in its own process beyond 256 messages. What it is sent are answers and leases,
+ * fewer than its outbox has groups; a peer that is further behind is cut off, and says hello again. Weights: twice the window of a
+ * fetch. */
 #define CONTROL_MESSAGES_MAX 256
 #define CONTROL_SENDS_MAX 16384
 #define WEIGHTS_MESSAGES_MAX 16

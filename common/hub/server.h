@@ -1,9 +1,9 @@
 /* The hub's thread: both ROUTER sockets, the hub state machine, the store of weights and telemetry.
  *
- * Ownership: sockets, hub, store and telemetry belong to the hub's thread. The owner (training thread, driver) asks it
- * through a bounded queue of calls and waits for the answer: the thread never waits for the network, so an answer takes
- * no longer than the messages at hand. Completed work is handed over under a mutex; its memory is then the taker's. I6:
- * telemetry is a copy into a ring; no call to Redis is made here. Any thread may call. */
+ * Ownership: sockets, hub, store and telemetry belong to the hub's thread. The owner (training thread, driver) asks it through
+ * a bounded queue of calls and waits for the answer: the thread never waits for the network, so an answer takes no longer than
+ * the messages at hand. Completed work is handed over under a mutex; its memory is then the taker's. I6: telemetry is a copy into
+ * a ring; no call to Redis is made here. Any thread may call. */
 #ifndef CANDOR_HUB_SERVER_H
 #define CANDOR_HUB_SERVER_H
 
@@ -36,8 +36,8 @@ enum status hub_server_offer(struct hub_server *server, const struct hub_work *w
 /* Forget offered work, or what was collected of it. */
 void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t step);
 
-/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on
- * the hub's thread. On failure it is not called. */
+/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on the
+ * hub's thread. On failure it is not called. */
 struct published {
     uint32_t version;
     struct digest digest, canary; /* canary zero: none to compare */

@@ -13,8 +13,7 @@
  *   OPEN, LEASED  lost LOSSES_MAX times, skip_stuck                  SKIPPED
  *   FILLED        a group came                                       FILLED: DUPLICATE
  *
- * Open slots stand in a list: new ones in slot order, those that came back before them, those lost often behind them.
- */
+ * Open slots stand in a list: new ones in slot order, those that came back before them, those lost often behind them. */
 #ifndef CANDOR_HUB_WORK_H
 #define CANDOR_HUB_WORK_H
 
@@ -22,8 +21,8 @@
 #include "common/hub/hub.h"
 #include "common/hub/lease_table.h"
 
-/* A loss makes the slot a suspect; two suspects are never given to one actor at a time, so that a question that kills
- * actors takes others along at most SUSPECT_LOSSES times and does not make them look like killers. */
+/* A loss makes the slot a suspect; two suspects are never given to one actor at a time, so that a question that kills actors
+ * takes others along at most SUSPECT_LOSSES times and does not make them look like killers. */
 #define SUSPECT_LOSSES 2
 #define LOSSES_MAX 5
 /* Offered at once: versions of lag 8, evaluations between them, and a driver's chunks. */

@@ -1,5 +1,5 @@
-/* One device allocation cut into parts: walked once without memory to measure, once with it to hand out. So a plan's
- * bytes are the bytes that are allocated. */
+/* One device allocation cut into parts: walked once without memory to measure, once with it to hand out. So a plan's bytes
+ * are the bytes that are allocated. */
 #ifndef CANDOR_MODEL_CARVE_H
 #define CANDOR_MODEL_CARVE_H
 

@@ -1,11 +1,12 @@
-/* Which page of the key/value cache holds which positions of which sequence. Host bookkeeping only: the pages' contents
- * are the device's (infer.c).
+/* Which page of the key/value cache holds which positions of which sequence. Host bookkeeping only: the pages' contents are the
+ * device's (infer.c).
  *
  * Invariants (kv_pages_check):
  *   P1 a page is free, or its reference count is the number of sequences that list it.
  *   P2 a sequence of n positions lists at least the pages for n positions.
- *   P3 the page in which a sequence ends (if not full) is listed by that sequence alone: so appending never writes to a
- * page that somebody else reads. Nothing is allocated after create. One thread. */
+ *   P3 the page in which a sequence ends (if not full) is listed by that sequence alone: so appending never writes to a page
+ *      that somebody else reads.
+ * Nothing is allocated after create. One thread. */
 #ifndef CANDOR_MODEL_KV_PAGES_H
 #define CANDOR_MODEL_KV_PAGES_H
 
@@ -40,9 +41,9 @@ void kv_pages_deinit(struct kv_pages *kv);
 
 /* STATUS_AGAIN when no handle is free. */
 enum status kv_pages_open(struct kv_pages *kv, int32_t *out_sequence);
-/* A new sequence that shares the full pages of the first `length` positions. If length ends within a page, its contents
- * must be copied: *out_copy_from, *out_copy_to are that page and the new one, otherwise -1. STATUS_AGAIN when handles
- * or pages are short; nothing is changed then. */
+/* A new sequence that shares the full pages of the first `length` positions. If length ends within a page, its contents must be
+ * copied: *out_copy_from, *out_copy_to are that page and the new one, otherwise -1. STATUS_AGAIN when handles or pages are
+ * short; nothing is changed then. */
 enum status kv_pages_fork(struct kv_pages *kv, int32_t from, int32_t length, int32_t *out_sequence,
                           int32_t *out_copy_from, int32_t *out_copy_to);
 void kv_pages_close(struct kv_pages *kv, int32_t sequence);

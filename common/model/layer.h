@@ -39,15 +39,15 @@ struct layer_scratch {
     void *dk, *dv;    /* [R,K*D] */
 };
 
-/* dx [R,H] act: dL/dx_out in, dL/dx_in out. gradients [layout->total] fp32 +=. Uses memory->norm, rstd and swiglu as
- * scratch and overwrites gate_up. */
+/* dx [R,H] act: dL/dx_out in, dL/dx_in out. gradients [layout->total] fp32 +=. Uses memory->norm, rstd and swiglu as scratch
+ * and overwrites gate_up. */
 void layer_backward(const struct model *model, int32_t layer, const struct layer_memory *memory,
                     const struct layer_scratch *scratch, const struct layer_rows *rows, void *dx, float *gradients);
 
 /* ---- vocabulary head ---- */
 
-/* Columns of the logit matrix: the tokenizer's ids, rounded up to 8 for aligned rows. Rows of the vocabulary matrix
- * beyond are never read, whatever they hold; the ids between are masked by the operations. */
+/* Columns of the logit matrix: the tokenizer's ids, rounded up to 8 for aligned rows. Rows of the vocabulary matrix beyond are
+ * never read, whatever they hold; the ids between are masked by the operations. */
 int32_t head_columns(const struct model *model);
 
 /* x [count,H]: rows of the last residual. norm [count,H], rstd [count] and logits [count, head_columns] over. */

@@ -41,9 +41,9 @@ void safetensors_close(struct safetensors **file);
 /* NULL when absent. */
 const struct st_tensor *safetensors_find(const struct safetensors *file, const char *name);
 
-/* Writer: declare all tensors, then append their bytes in that order, in pieces of any size; finish fsyncs and gives
- * the digest of the whole file. Data begins at a multiple of 8 bytes. A writer whose call failed can only be aborted,
- * and every failed finish or abort removes the file. */
+/* Writer: declare all tensors, then append their bytes in that order, in pieces of any size; finish fsyncs and gives the
+ * digest of the whole file. Data begins at a multiple of 8 bytes. A writer whose call failed can only be aborted, and every
+ * failed finish or abort removes the file. */
 struct st_writer;
 enum status st_writer_create(const char *path, struct st_writer **out_writer);
 enum status st_writer_declare(struct st_writer *writer, const char *name, enum st_dtype dtype, int32_t rank,

@@ -1,12 +1,12 @@
 /* Text to token ids and back, from an ordinary Hugging Face directory.
  *
  * Two kinds are read, anything else is refused by its name:
- *   BPE        byte-level BPE as Qwen2 and Qwen2.5 use it: NFC, the Qwen2 split pattern (digits one at a time), merges
- * in rank order. From tokenizer.json, or vocab.json + merges.txt (+ added_tokens.json, tokenizer_config.json).
- *   WordPiece  words between white space, each cut greedily into the longest pieces ("Oak" "##ford"). From
- * tokenizer.json. The demo's world uses it: every word of its plain English is one or two tokens. Added tokens
- * (<|im_end|>, ...) are matched before normalisation, longest first, and only when asked: text that a user or a model
- * wrote never turns into a control token by accident.
+ *   BPE        byte-level BPE as Qwen2 and Qwen2.5 use it: NFC, the Qwen2 split pattern (digits one at a time), merges in rank
+ *              order. From tokenizer.json, or vocab.json + merges.txt (+ added_tokens.json, tokenizer_config.json).
+ *   WordPiece  words between white space, each cut greedily into the longest pieces ("Oak" "##ford"). From tokenizer.json.
+ *              The demo's world uses it: every word of its plain English is one or two tokens.
+ * Added tokens (<|im_end|>, ...) are matched before normalisation, longest first, and only when asked: text that a user or a
+ * model wrote never turns into a control token by accident.
  *
  * A tokenizer never changes after tokenizer_open: any number of threads may encode and decode with it.
  * Source: huggingface/tokenizers (models bpe and wordpiece), transformers' Qwen2 tokenizer. */
@@ -35,9 +35,8 @@ struct token_list {
 void token_list_deinit(struct token_list *list);
 enum status token_list_push(struct token_list *list, int32_t id);
 
-/* Reads the tokenizer of a model directory. STATUS_NOT_FOUND when the files are absent, STATUS_FORMAT when they are
- * broken (a merge without its token, two tokens with one id, a gap in the ids), STATUS_UNSUPPORTED for another kind,
- * STATUS_LIMIT. */
+/* Reads the tokenizer of a model directory. STATUS_NOT_FOUND when the files are absent, STATUS_FORMAT when they are broken
+ * (a merge without its token, two tokens with one id, a gap in the ids), STATUS_UNSUPPORTED for another kind, STATUS_LIMIT. */
 enum status tokenizer_open(const char *directory, struct tokenizer **out_tokenizer);
 void tokenizer_close(struct tokenizer **tokenizer);
 
@@ -60,8 +59,8 @@ bool tokenizer_find(const struct tokenizer *tokenizer, const char *token, int32_
 /* The last id + 1. Rows of the model's embedding from here on are padding and are masked (DESIGN section 6). */
 int32_t tokenizer_vocab_size(const struct tokenizer *tokenizer);
 
-/* Ids that end an answer: <|im_end|> and <|endoftext|> where they exist, and eos_token of tokenizer_config.json. At
- * least one. [out_count] ids, ascending, owned by the tokenizer. */
+/* Ids that end an answer: <|im_end|> and <|endoftext|> where they exist, and eos_token of tokenizer_config.json. At least
+ * one. [out_count] ids, ascending, owned by the tokenizer. */
 const int32_t *tokenizer_eos(const struct tokenizer *tokenizer, size_t *out_count);
 bool tokenizer_is_eos(const struct tokenizer *tokenizer, int32_t id);
 

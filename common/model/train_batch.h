@@ -4,10 +4,9 @@
 
 #include "common/model/train.h"
 
-/* Rows of a tree: the prompt, then each answer without its last token. A sequence is a path from the root: the first
- * one holds the prompt's rows and answer 0, each further answer of two or more tokens is a sequence of its own whose
- * keys begin with the prompt's rows. Targets are sorted by the row that predicts them, as gradients are summed in that
- * order. */
+/* Rows of a tree: the prompt, then each answer without its last token. A sequence is a path from the root: the first one holds
+ * the prompt's rows and answer 0, each further answer of two or more tokens is a sequence of its own whose keys begin with the
+ * prompt's rows. Targets are sorted by the row that predicts them, as gradients are summed in that order. */
 struct train_batch {
     int32_t rows_max, targets_max;
     int32_t rows, sequences, trees, targets;

@@ -6,8 +6,8 @@
  * --run DIR is --set run.directory=DIR. Exit codes are those of status_exit_code(); an error's last line on stderr is
  * "program: place: what was read: what would be right", which a parent process repeats.
  *
- * SIGTERM, SIGINT and SIGHUP ask for a drain; a second one ends the process at once. They are blocked in every thread
- * and read from a descriptor, so that no code runs in a signal handler. */
+ * SIGTERM, SIGINT and SIGHUP ask for a drain; a second one ends the process at once. They are blocked in every thread and read
+ * from a descriptor, so that no code runs in a signal handler. */
 #ifndef CANDOR_TRANSPORT_DAEMON_H
 #define CANDOR_TRANSPORT_DAEMON_H
 
@@ -49,8 +49,8 @@ void daemon_status(struct daemon *daemon, const char *format, ...) __attribute__
 int daemon_thread(struct daemon *daemon, const char *name);
 /* The thread got around its loop once. Wait-free. */
 void daemon_beat(struct daemon *daemon, int thread);
-/* Feeds the watchdog if half its period is over and every registered thread has beaten since the last time; else names
- * the one that stands still in a log line. Call at least once a second. */
+/* Feeds the watchdog if half its period is over and every registered thread has beaten since the last time; else names the one
+ * that stands still in a log line. Call at least once a second. */
 void daemon_tick(struct daemon *daemon);
 
 /* ---- who this process is, for HELLO ---- */
@@ -65,10 +65,10 @@ enum status daemon_identify(const char *configured_name, struct daemon_identity 
 /* ---- where sockets of one machine lie ---- */
 #define ENDPOINT_BYTES 512
 
-/* `configured` when it is not empty; else the ipc endpoint `name` ("control", "weights", ...) in the socket directory
- * of the run: <run directory>/sockets, or when that would be too long for a socket address, a directory of this user's
- * under $TMPDIR (/tmp) named by the run directory's hash: the same for every process that names the same run. make:
- * create it (mode 0700). STATUS_CONFIG when both are empty or the directory belongs to someone else. */
+/* `configured` when it is not empty; else the ipc endpoint `name` ("control", "weights", ...) in the socket directory of the
+ * run: <run directory>/sockets, or when that would be too long for a socket address, a directory of this user's under
+ * $TMPDIR (/tmp) named by the run directory's hash: the same for every process that names the same run. make: create it (mode
+ * 0700). STATUS_CONFIG when both are empty or the directory belongs to someone else. */
 enum status daemon_endpoint(const char *configured, const char *run_directory, const char *name, bool make,
                             char out_endpoint[ENDPOINT_BYTES]);
 

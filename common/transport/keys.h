@@ -19,8 +19,8 @@ struct key_pair {
 /* Make a pair: path (mode 0600) and path.pub. STATUS_EXISTS when either is there. */
 enum status keys_generate(const char *path);
 
-/* Read a pair. STATUS_CONFIG when others than owner and group may read it, when the two do not belong together, or when
- * it is one of the pairs printed in ZeroMQ's manual, which everybody has. */
+/* Read a pair. STATUS_CONFIG when others than owner and group may read it, when the two do not belong together, or when it is
+ * one of the pairs printed in ZeroMQ's manual, which everybody has. */
 enum status keys_read_pair(const char *path, struct key_pair *out_pair);
 /* Read a public key, out of a .pub file or a pair's. */
 enum status keys_read_public(const char *path, char out_key[KEY_BYTES]);

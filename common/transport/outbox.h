@@ -1,13 +1,13 @@
-/* What was made and not yet acknowledged (DESIGN section 3): an actor keeps each finished group here until a reward
- * worker answers, a reward worker keeps each scored group until the hub answers. The one implementation for both.
+/* What was made and not yet acknowledged (DESIGN section 3): an actor keeps each finished group here until a reward worker
+ * answers, a reward worker keeps each scored group until the hub answers. The one implementation for both.
  *
- * It holds encoded frames, so that what is sent again is the same to the bit. Pure: no socket, no clock; the caller
- * asks what is due, sends it, and says so. One thread.
+ * It holds encoded frames, so that what is sent again is the same to the bit. Pure: no socket, no clock; the caller asks what
+ * is due, sends it, and says so. One thread.
  *
  *   O1 bytes used + bytes reserved never exceed bytes_max (I4): room is reserved before work is taken.
  *   O2 an entry leaves by an answer, a revoke, or the deadline of a drain, and by nothing else.
- *   O3 an entry is waiting (due at once) or flying (sent to a receiver; due again when that receiver is lost or the
- * answer takes too long). What is due comes oldest first. */
+ *   O3 an entry is waiting (due at once) or flying (sent to a receiver; due again when that receiver is lost or the answer takes
+ *      too long). What is due comes oldest first. */
 #ifndef CANDOR_TRANSPORT_OUTBOX_H
 #define CANDOR_TRANSPORT_OUTBOX_H
 
@@ -37,8 +37,8 @@ void outbox_destroy(struct outbox **outbox);
 enum status outbox_reserve(struct outbox *outbox, uint64_t bytes);
 void outbox_unreserve(struct outbox *outbox, uint64_t bytes);
 
-/* Keep a frame: takes its memory, and empties take_frame. Release its reservation before. STATUS_AGAIN without room
- * (keeps no message), STATUS_EXISTS when this lease is inside: nothing is taken then. */
+/* Keep a frame: takes its memory, and empties take_frame. Release its reservation before. STATUS_AGAIN without room (keeps no
+ * message), STATUS_EXISTS when this lease is inside: nothing is taken then. */
 enum status outbox_put(struct outbox *outbox, const struct work_key *key, uint64_t lease, uint64_t tag,
                        struct buf *take_frame, int64_t now_ms);
 

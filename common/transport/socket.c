@@ -15,11 +15,11 @@
 #include "common/transport/zap.h"
 #include "proto/limits.h"
 
-/* Options of transport.md section 1.1, but for ZeroMQ's own heartbeats: in 4.3.4 a heartbeat timer aborts the process
- * ("Assertion failed: !_io_error", "... _input_stopped", libzmq issues 3937 and 4767) when a connection breaks while
- * its receive queue is full, and they end healthy connections whose queue is full. Seen with 1,000 peers under load.
- * Candor's peers beat every second at most, so a dead host is found by unacknowledged data (ZMQ_TCP_MAXRT), an idle one
- * by keep-alive, a frozen process by the hub's own silence rule. */
+/* Options of transport.md section 1.1, but for ZeroMQ's own heartbeats: in 4.3.4 a heartbeat timer aborts the process ("Assertion
+ * failed: !_io_error", "... _input_stopped", libzmq issues 3937 and 4767) when a connection breaks while its receive queue is
+ * full, and they end healthy connections whose queue is full. Seen with 1,000 peers under load. Candor's peers beat every second
+ * at most, so a dead host is found by unacknowledged data (ZMQ_TCP_MAXRT), an idle one by keep-alive, a frozen process by the
+ * hub's own silence rule. */
 #define HANDSHAKE_MS 2000 /* how long a peer that has proved nothing may hold memory */
 #define LINGER_MS 1000    /* what a closing socket may still send; a bye */
 #define RECONNECT_MS 100

@@ -1,9 +1,9 @@
-/* ZeroMQ as Candor uses it: one context a process, ROUTER and DEALER sockets with every option of reference page
- * transport.md section 1.1 set before bind or connect, one frame a message, never blocking.
+/* ZeroMQ as Candor uses it: one context a process, ROUTER and DEALER sockets with every option of reference page transport.md
+ * section 1.1 set before bind or connect, one frame a message, never blocking.
  *
- * Rules: a socket belongs to one thread. Listeners are ipc or loopback, or have CURVE keys and an allow-list of
- * clients: any other bind is refused. tcp is encrypted on both sides when the process has a key. Reconnecting never
- * gives up. Child processes are started before the context exists, or by posix_spawn. */
+ * Rules: a socket belongs to one thread. Listeners are ipc or loopback, or have CURVE keys and an allow-list of clients: any other
+ * bind is refused. tcp is encrypted on both sides when the process has a key. Reconnecting never gives up. Child processes are
+ * started before the context exists, or by posix_spawn. */
 #ifndef CANDOR_TRANSPORT_SOCKET_H
 #define CANDOR_TRANSPORT_SOCKET_H
 
@@ -45,8 +45,8 @@ struct socket_settings {
     uint32_t sends_max;    /* another one for what is sent; 0: the same */
 };
 
-/* A ROUTER that listens. STATUS_CONFIG when the endpoint needs keys, is malformed, or is in use ("hub.control =
- * ipc:///...: address in use"). */
+/* A ROUTER that listens. STATUS_CONFIG when the endpoint needs keys, is malformed, or is in use ("hub.control = ipc:///...: address
+ * in use"). */
 enum status socket_bind(struct transport *transport, const struct socket_settings *settings, void **out_socket);
 /* A DEALER that connects, now or as soon as there is somebody. */
 enum status socket_connect(struct transport *transport, const struct socket_settings *settings, void **out_socket);
@@ -69,8 +69,8 @@ struct socket_frame {
     bool held;
 };
 
-/* Never waits. STATUS_AGAIN (keeps no message) when everything was taken: call until then before polling again.
- * STATUS_FORMAT: not one frame of a peer that ZeroMQ named: dropped; out_frame->peer is set if it is known. */
+/* Never waits. STATUS_AGAIN (keeps no message) when everything was taken: call until then before polling again. STATUS_FORMAT: not
+ * one frame of a peer that ZeroMQ named: dropped; out_frame->peer is set if it is known. */
 enum status socket_receive(void *socket, struct socket_frame *frame);
 void socket_frame_deinit(struct socket_frame *frame);
 

@@ -118,8 +118,8 @@ static bool receive(void *socket, struct request *request) {
     return true;
 }
 
-/* 200 with the key as user id; or 300, "temporary": the client is disconnected and comes back with back-off, so that it
- * gets in once its key is allowed. After 400 ZeroMQ's client gives up for ever. */
+/* 200 with the key as user id; or 300, "temporary": the client is disconnected and comes back with back-off, so that it gets in
+ * once its key is allowed. After 400 ZeroMQ's client gives up for ever. */
 static void reply(void *socket, const struct request *request, bool allowed, const char *key) {
     const char *const parts[] = {
         "1.0", request->frames[1], allowed ? "200" : "300", allowed ? "OK" : "not on the allow-list", key, ""};

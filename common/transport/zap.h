@@ -1,9 +1,9 @@
-/* The ZAP handler (ZeroMQ RFC 27): CURVE alone proves that a client has a key, not that the key is one of ours. A
- * thread answers each handshake from a directory of public keys; a key is added or withdrawn by adding or removing its
- * file, which takes effect at the next handshake, without a restart.
+/* The ZAP handler (ZeroMQ RFC 27): CURVE alone proves that a client has a key, not that the key is one of ours. A thread
+ * answers each handshake from a directory of public keys; a key is added or withdrawn by adding or removing its file, which
+ * takes effect at the next handshake, without a restart.
  *
- * Without a directory every CURVE client is refused. Plain clients of ipc and loopback never come here: their sockets
- * have no ZAP domain. */
+ * Without a directory every CURVE client is refused. Plain clients of ipc and loopback never come here: their sockets have no
+ * ZAP domain. */
 #ifndef CANDOR_TRANSPORT_ZAP_H
 #define CANDOR_TRANSPORT_ZAP_H
 

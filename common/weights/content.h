@@ -10,9 +10,9 @@
 #include "common/compute/device.h"
 #include "proto/messages.h"
 
-/* The digest of a part of a flat buffer; the parts of a buffer add up (digest_add) to the whole, in any order. It is
- * the device's ops->digest: E elements of W bits are one little-endian 64-bit word, so the type does not matter. data
- * [bytes] of the buffer from byte `first` on; first is a multiple of 8, and so is bytes except at the buffer's end */
+/* The digest of a part of a flat buffer; the parts of a buffer add up (digest_add) to the whole, in any order. It is the device's
+ * ops->digest: E elements of W bits are one little-endian 64-bit word, so the type does not matter.
+ *   data   [bytes] of the buffer from byte `first` on; first is a multiple of 8, and so is bytes except at the buffer's end */
 struct digest content_digest(const void *data, uint64_t first, uint64_t bytes);
 
 /* The manifest of a snapshot. */

@@ -1,6 +1,5 @@
-/* One object on its way here: chunks are asked for by credit, checked, and put in their places. Pure: time and chunks
- * in, fetches out. What was lost is asked for again with back-off, for ever: the status line says for how long. One
- * thread. */
+/* One object on its way here: chunks are asked for by credit, checked, and put in their places. Pure: time and chunks in,
+ * fetches out. What was lost is asked for again with back-off, for ever: the status line says for how long. One thread. */
 #ifndef CANDOR_WEIGHTS_FETCH_H
 #define CANDOR_WEIGHTS_FETCH_H
 

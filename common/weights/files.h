@@ -1,8 +1,7 @@
-/* The small files of the run's model at a process that lacks them: fetched by hash into a cache directory, each written
- * atomically, then opened like any model directory. Pure but for the files themselves.
+/* The small files of the run's model at a process that lacks them: fetched by hash into a cache directory, each written atomically,
+ * then opened like any model directory. Pure but for the files themselves.
  *
- * A set of files lies in <cache>/<hash over names and digests>/; a file that is there with the right hash is not
- * fetched. */
+ * A set of files lies in <cache>/<hash over names and digests>/; a file that is there with the right hash is not fetched. */
 #ifndef CANDOR_WEIGHTS_FILES_H
 #define CANDOR_WEIGHTS_FILES_H
 
@@ -14,8 +13,8 @@
 
 struct files;
 
-/* list [count] of WELCOME, copied. STATUS_FORMAT for a name that is not on the list of store_file_allowed, a repeated
- * one or one too large. */
+/* list [count] of WELCOME, copied. STATUS_FORMAT for a name that is not on the list of store_file_allowed, a repeated one or one too
+ * large. */
 enum status files_create(const char *cache, const struct model_file *list, uint32_t count, int64_t now_ms,
                          fetch_send send, void *context, struct files **out_files);
 void files_destroy(struct files **files);

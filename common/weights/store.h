@@ -1,6 +1,6 @@
-/* What the weights socket serves: versions in host memory and the model's small files. Pure: a fetch comes in, chunks
- * or gone go out. Nothing is queued here: a fetch is answered at once and its count is the credit (I4), so a retired
- * version's memory is free when store_retire returns. One thread. */
+/* What the weights socket serves: versions in host memory and the model's small files. Pure: a fetch comes in, chunks or gone go
+ * out. Nothing is queued here: a fetch is answered at once and its count is the credit (I4), so a retired version's memory is
+ * free when store_retire returns. One thread. */
 #ifndef CANDOR_WEIGHTS_STORE_H
 #define CANDOR_WEIGHTS_STORE_H
 
@@ -14,8 +14,8 @@ struct store;
 enum status store_create(struct store **out_store);
 void store_destroy(struct store **store);
 
-/* Offer the small files of a Hugging Face directory: configuration, tokenizer, chat template; by a fixed list of names,
- * never others. Hashes them. STATUS_NOT_FOUND without config.json. */
+/* Offer the small files of a Hugging Face directory: configuration, tokenizer, chat template; by a fixed list of names, never
+ * others. Hashes them. STATUS_NOT_FOUND without config.json. */
 enum status store_open_files(struct store *store, const char *directory);
 /* [out_count], owned by the store: for WELCOME. */
 const struct model_file *store_files(const struct store *store, uint32_t *out_count);
@@ -27,8 +27,8 @@ enum status store_publish(struct store *store, const struct message_manifest *ma
 /* Absent is fine. */
 void store_retire(struct store *store, struct digest weights);
 
-/* Answer a fetch: reply is called for each chunk in order (data borrowed for the call), or once with gone. It returns
- * false to stop: the peer's pipe is full, and it will ask again. */
+/* Answer a fetch: reply is called for each chunk in order (data borrowed for the call), or once with gone. It returns false to
+ * stop: the peer's pipe is full, and it will ask again. */
 typedef bool (*store_reply)(void *context, const struct message *message);
 void store_fetch(struct store *store, const struct message_fetch *fetch, store_reply reply, void *context);
 

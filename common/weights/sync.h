@@ -1,12 +1,11 @@
-/* Weight sync of an actor: which versions there are, which one is on its way, which one waits to be loaded. Pure:
- * manifests, chunks and time in; fetches out. One version is staged at a time, in host memory of the model's size.
+/* Weight sync of an actor: which versions there are, which one is on its way, which one waits to be loaded. Pure: manifests, chunks
+ * and time in; fetches out. One version is staged at a time, in host memory of the model's size.
  *
  *   idle --sync_want--> fetching --last chunk--> ready --sync_take--> idle
  *                          | digest wrong: once more from the start; wrong again: failed (the process exits 75)
  *                          | gone: idle, and the version is forgotten
  *
- * Invariants: S1 what sync_take gives has the digest that was wanted. S2 the buffer of another version is never handed
- * out. */
+ * Invariants: S1 what sync_take gives has the digest that was wanted. S2 the buffer of another version is never handed out. */
 #ifndef CANDOR_WEIGHTS_SYNC_H
 #define CANDOR_WEIGHTS_SYNC_H
 

@@ -25,8 +25,8 @@ struct arg {
     const char *placeholder, *help;
 };
 
-/* Fills the values; what is not an option goes to rest (NULL: nothing may be left over). STATUS_USAGE names the option
- * and what would be right. argv[0] is the command's name. */
+/* Fills the values; what is not an option goes to rest (NULL: nothing may be left over). STATUS_USAGE names the option and what
+ * would be right. argv[0] is the command's name. */
 enum status args_parse(int argc, char **argv, const struct arg *args, size_t count, struct arg_list *rest);
 
 /* The help page of one command on standard output. */

@@ -100,8 +100,8 @@ static enum status ask_and_write(struct driver *driver, const struct driver_roun
     return status;
 }
 
-/* The map itself, and the base's own answers under both prompts: the zero points of KRB and of every before/after.
- * Written last to first, so that knowledge.jsonl says that all three are there. */
+/* The map itself, and the base's own answers under both prompts: the zero points of KRB and of every before/after. Written last to
+ * first, so that knowledge.jsonl says that all three are there. */
 static enum status map_knowledge(struct driver *driver, const struct run_config *config, const char *directory) {
     const struct driver_round rounds[] = {
         {.kind = "base",

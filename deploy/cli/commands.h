@@ -1,5 +1,5 @@
-/* The subcommands of `candor`: each parses its own arguments (argv[0] is the command's name), prints its own help for
- * --help, and returns a status whose message main.c prints. */
+/* The subcommands of `candor`: each parses its own arguments (argv[0] is the command's name), prints its own help for --help,
+ * and returns a status whose message main.c prints. */
 #ifndef CANDOR_DEPLOY_COMMANDS_H
 #define CANDOR_DEPLOY_COMMANDS_H
 

@@ -1,5 +1,5 @@
-/* A driver: hub and order of questions without training. It serves the same actors and reward workers as a learner, at
- * one fixed version, and gathers outcomes. `candor eval` and the knowledge map are drivers. One thread. */
+/* A driver: hub and order of questions without training. It serves the same actors and reward workers as a learner, at one fixed
+ * version, and gathers outcomes. `candor eval` and the knowledge map are drivers. One thread. */
 #ifndef CANDOR_DEPLOY_DRIVER_H
 #define CANDOR_DEPLOY_DRIVER_H
 

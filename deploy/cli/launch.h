@@ -1,7 +1,7 @@
 /* Children of one machine: start, watch and end candor-learner, candor-actor and candor-reward beside this program.
  *
- * They find each other through the run's directory (daemon_endpoint). Their logs go to <logs>/<name>.log. A child dies
- * with its parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated. One thread. */
+ * They find each other through the run's directory (daemon_endpoint). Their logs go to <logs>/<name>.log. A child dies with its
+ * parent (PR_SET_PDEATHSIG). When one fails, its last error line is repeated. One thread. */
 #ifndef CANDOR_DEPLOY_LAUNCH_H
 #define CANDOR_DEPLOY_LAUNCH_H
 

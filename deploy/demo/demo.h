@@ -1,7 +1,7 @@
 /* `candor demo`: a small world of facts, a small model from nothing, the real daemons, in minutes on a laptop.
  *
- * It only runs public commands, one after the other, and reads the files they leave; run by hand, the same commands
- * give the same bytes. */
+ * It only runs public commands, one after the other, and reads the files they leave; run by hand, the same commands give the same
+ * bytes. */
 #ifndef CANDOR_DEMO_DEMO_H
 #define CANDOR_DEMO_DEMO_H
 

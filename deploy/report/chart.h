@@ -1,5 +1,5 @@
-/* Charts as SVG text for the report: lines, stacked areas, and points in a plane. Colours come from the page's CSS
- * classes (s0 .. s7), so a chart follows the page into dark mode. No scripts, no network. */
+/* Charts as SVG text for the report: lines, stacked areas, and points in a plane. Colours come from the page's CSS classes
+ * (s0 .. s7), so a chart follows the page into dark mode. No scripts, no network. */
 #ifndef CANDOR_REPORT_CHART_H
 #define CANDOR_REPORT_CHART_H
 

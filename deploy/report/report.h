@@ -1,5 +1,5 @@
-/* `candor report`: one HTML file about one run or several, out of their directories alone, without network or scripts;
- * and the answers of one step, readable. */
+/* `candor report`: one HTML file about one run or several, out of their directories alone, without network or scripts; and the
+ * answers of one step, readable. */
 #ifndef CANDOR_REPORT_REPORT_H
 #define CANDOR_REPORT_REPORT_H
 

@@ -1,5 +1,5 @@
-/* What a run's directory holds, in memory for the report: metrics.jsonl as columns, the evaluations, the configuration.
- * A part that is missing is empty; a damaged line is counted and passed over. */
+/* What a run's directory holds, in memory for the report: metrics.jsonl as columns, the evaluations, the configuration. A part
+ * that is missing is empty; a damaged line is counted and passed over. */
 #ifndef CANDOR_REPORT_RUN_DATA_H
 #define CANDOR_REPORT_RUN_DATA_H
 

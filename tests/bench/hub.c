@@ -1,9 +1,8 @@
-/* candor-bench-hub [--actors N] [--seconds S]: real groups (20 answers of 100 tokens) through lease, delivery and
- * acknowledgement.
+/* candor-bench-hub [--actors N] [--seconds S]: real groups (20 answers of 100 tokens) through lease, delivery and acknowledgement.
  *
- * The hub's thread serves over ipc, as in a learner. One other thread plays N actors and two reward workers with a
- * socket each: an actor generates at once, a worker sends what is scored to the hub and takes the answer, the actor
- * beats when its lease is free. Counted are accepted groups taken by the owner as whole steps. */
+ * The hub's thread serves over ipc, as in a learner. One other thread plays N actors and two reward workers with a socket each: an
+ * actor generates at once, a worker sends what is scored to the hub and takes the answer, the actor beats when its lease is free.
+ * Counted are accepted groups taken by the owner as whole steps. */
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,5 +1,5 @@
-/* Any sequence of frames from any peers, with time passing: the hub's invariants hold after each. Input: records of one
- * byte of peer and time (low 3 bits the peer, the rest how much time passes), two bytes of length, and the frame. */
+/* Any sequence of frames from any peers, with time passing: the hub's invariants hold after each. Input: records of one byte of peer
+ * and time (low 3 bits the peer, the rest how much time passes), two bytes of length, and the frame. */
 #include <stdint.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* The objective against TRL's own code: every aggregation, KL on, off and bias-corrected, clips active on both sides,
- * dual clip, sequence level, CISPO; advantages at each scale. trl_loss.json is written by make_trl_loss.py. */
+/* The objective against TRL's own code: every aggregation, KL on, off and bias-corrected, clips active on both sides, dual clip,
+ * sequence level, CISPO; advantages at each scale. trl_loss.json is written by make_trl_loss.py. */
 #include "tests/support/test.h"
 
 #include <math.h>

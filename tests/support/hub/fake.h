@@ -1,5 +1,5 @@
-/* A hub with its surroundings played by the test: what it sends is kept, peers are a few calls, groups are a function
- * of their work's name, so that every holder of a slot makes the same one. */
+/* A hub with its surroundings played by the test: what it sends is kept, peers are a few calls, groups are a function of their
+ * work's name, so that every holder of a slot makes the same one. */
 #ifndef CANDOR_TESTS_SUPPORT_HUB_FAKE_H
 #define CANDOR_TESTS_SUPPORT_HUB_FAKE_H
 

@@ -1,5 +1,5 @@
-/* hub_server of common/hub/server.h without sockets, actors or time, for tests of the run's loop: taking work generates
- * the answers on the spot from the weights that the leases name. An answer is right when the hash of its ids is even.
+/* hub_server of common/hub/server.h without sockets, actors or time, for tests of the run's loop: taking work generates the
+ * answers on the spot from the weights that the leases name. An answer is right when the hash of its ids is even.
  * It takes the place of the real one at link time. */
 #ifndef CANDOR_TESTS_SUPPORT_LEARNER_FAKE_HUB_H
 #define CANDOR_TESTS_SUPPORT_LEARNER_FAKE_HUB_H

@@ -1,9 +1,8 @@
-/* A run of the hub under a seed: actors and reward workers that are killed, stopped and cut off, and a network that
- * delays, drops, repeats and reorders. hub_check after every event; the run ends with the digest of the undisturbed
- * run.
+/* A run of the hub under a seed: actors and reward workers that are killed, stopped and cut off, and a network that delays, drops,
+ * repeats and reorders. hub_check after every event; the run ends with the digest of the undisturbed run.
  *
- * A version's content is the hash of the one before and of the groups of its step in slot order, and a group's content
- * depends on the version it was made from: a wrong history shows in the end. */
+ * A version's content is the hash of the one before and of the groups of its step in slot order, and a group's content depends on
+ * the version it was made from: a wrong history shows in the end. */
 #include "tests/support/test.h"
 
 #include "common/base/rng.h"

@@ -91,8 +91,8 @@ static int make_reference_once(void **state) {
 
 /* ---- who else is there ---- */
 
-/* `batch` sequences of which number `place` is the one looked at: prefilled together (the others have other lengths),
- * then decoded together. */
+/* `batch` sequences of which number `place` is the one looked at: prefilled together (the others have other lengths), then
+ * decoded together. */
 static void check_in_batch(struct engine *e, uint32_t l, int32_t batch, int32_t place) {
     static struct infer_row rows[ROWS_MAX];
     int32_t sequences[64], count = 0;

@@ -1,5 +1,5 @@
-/* Training: the same bits as sampling, whatever the packing; gradients that do not depend on memory plan or threads and
- * agree with finite differences. */
+/* Training: the same bits as sampling, whatever the packing; gradients that do not depend on memory plan or threads and agree
+ * with finite differences. */
 #include "tests/support/test.h"
 
 #include <math.h>
