@@ -166,7 +166,7 @@ static enum status load_added_file(struct tokenizer *tokenizer, const char *path
     enum status status = STATUS_OK;
     json_object_foreach(object, text, value) {
         size_t bytes = strlen(text);
-        bool special = bytes > 4 && memcmp(text, "<|", 2) == 0 && memcmp(text + bytes - 2, "|>", 2) == 0;
+        bool special = tokenizer_is_control(text, bytes);
         if (!json_is_integer(value)) {
             status = fail(STATUS_FORMAT, "%s: \"%s\" should have an integer id", path, text);
             goto out;
@@ -460,6 +460,8 @@ enum status tokenizer_load(struct tokenizer *tokenizer, const char *directory) {
     TRY(fs_join(config, directory, "tokenizer_config.json"));
     TRY(fs_join(vocabulary, directory, "vocab.json"));
     bool whole = fs_exists(path);
+    if (!fs_is_directory(directory))
+        return fail(STATUS_NOT_FOUND, "%s: no such directory; a model's is wanted", directory);
     if (!whole && !fs_exists(vocabulary))
         return fail(STATUS_NOT_FOUND, "%s: neither tokenizer.json nor vocab.json and merges.txt are there", directory);
     if (fs_exists(config))
@@ -468,6 +470,8 @@ enum status tokenizer_load(struct tokenizer *tokenizer, const char *directory) {
         whole ? load_tokenizer_json(tokenizer, path) : load_vocabulary_and_merges(tokenizer, directory, settings);
     TRY_GOTO(status, out);
     TRY_GOTO(tokenizer_check_gaps(tokenizer, directory), out);
+    if (tokenizer->kind == TOKENIZER_BPE)
+        TRY_GOTO(tokenizer_check_merges(tokenizer, directory), out);
     TRY_GOTO(tokenizer_sort_added(tokenizer), out);
     TRY_GOTO(load_eos(tokenizer, directory, settings), out);
 out:

@@ -236,6 +236,33 @@ enum status tokenizer_sort_added(struct tokenizer *tokenizer) {
     return STATUS_OK;
 }
 
+bool tokenizer_is_control(const char *text, size_t bytes) {
+    return bytes > 4 && memcmp(text, "<|", 2) == 0 && memcmp(text + bytes - 2, "|>", 2) == 0;
+}
+
+enum status tokenizer_check_merges(const struct tokenizer *tokenizer, const char *name) {
+    bool *made = calloc((size_t)tokenizer->entry_count + 1, sizeof *made);
+    if (!made)
+        return fail(STATUS_NO_MEMORY, "%s: out of memory", name);
+    for (uint32_t at = 0; at <= tokenizer->merge_mask; at++)
+        if (tokenizer->merges[at].used)
+            made[tokenizer->merges[at].id] = true;
+    int32_t missing = 0, first = 0;
+    for (int32_t id = tokenizer->entry_count - 1; id >= 0; id--) {
+        const struct token_entry *entry = &tokenizer->entries[id];
+        const char *text = tokenizer->text.data + entry->start;
+        if ((entry->flags & (ENTRY_MODEL | ENTRY_ADDED)) != ENTRY_MODEL || entry->bytes == 1 || made[id] ||
+            tokenizer_is_control(text, entry->bytes))
+            continue;
+        missing++;
+        first = id;
+    }
+    free(made);
+    if (missing > 0)
+        return fail(STATUS_FORMAT, "%s: merges for %d tokens are missing, the first with id %d", name, missing, first);
+    return STATUS_OK;
+}
+
 enum status tokenizer_check_gaps(const struct tokenizer *tokenizer, const char *directory) {
     for (int32_t id = 0; id < tokenizer->entry_count; id++)
         if (!tokenizer->entries[id].flags)

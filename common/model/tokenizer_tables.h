@@ -78,12 +78,18 @@ enum status tokenizer_add_merge(struct tokenizer *tokenizer, const char *name, s
 enum status tokenizer_finish_bpe(struct tokenizer *tokenizer, const char *name);
 /* Added tokens longest first, then by id, so that what is matched never depends on the order of files. */
 enum status tokenizer_sort_added(struct tokenizer *tokenizer);
+/* BPE: a merge makes every token of the vocabulary that is no single byte and no control token. A merges file that was cut off
+ * would give other ids without a word. */
+enum status tokenizer_check_merges(const struct tokenizer *tokenizer, const char *name);
 /* Every id from 0 to the last has a token. */
 enum status tokenizer_check_gaps(const struct tokenizer *tokenizer, const char *name);
 
 /* The model's entry with exactly these bytes, or -1. */
 int32_t tokenizer_lookup(const struct tokenizer *tokenizer, const char *bytes, size_t count);
 const struct merge *tokenizer_merge(const struct tokenizer *tokenizer, int32_t left, int32_t right);
+
+/* <|...|> */
+bool tokenizer_is_control(const char *text, size_t bytes);
 
 /* Printable stand-ins of byte-level BPE back to raw bytes, in place; false when a character stands for no byte. */
 bool byte_level_decode(struct buf *text);

@@ -347,6 +347,34 @@ static void missing_merges_are_refused(void **state) {
     assert_null(tokenizer);
 }
 
+/* A vocabulary of all bytes in their printable stand-ins, then "ab", "abc" and a control token. */
+static void put_byte_vocabulary(const char *directory) {
+    struct buf text = {0};
+    int stand_in = 256;
+    buf_puts(&text, "{");
+    for (int byte = 0; byte < 256; byte++) {
+        bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+        buf_printf(&text, "\"\\u%04x\":%d,", printable ? byte : stand_in, byte);
+        stand_in += !printable;
+    }
+    buf_puts(&text, "\"ab\":256,\"abc\":257,\"<|im_end|>\":258}");
+    put(directory, "vocab.json", text.data);
+    buf_deinit(&text);
+}
+
+static void a_merges_file_that_was_cut_off_is_refused(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = NULL;
+    const char *directory = fresh();
+    put_byte_vocabulary(directory);
+    put(directory, "merges.txt", "#version: 0.2\na b\n");
+    ASSERT_FAILS(STATUS_FORMAT, tokenizer_open(directory, &tokenizer));
+    assert_non_null(strstr(status_message(), "merges for 1 tokens are missing, the first with id 257"));
+    put(directory, "merges.txt", "#version: 0.2\na b\nab c\n");
+    ASSERT_OK(tokenizer_open(directory, &tokenizer));
+    tokenizer_close(&tokenizer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_the_derived_vectors),
@@ -359,6 +387,7 @@ int main(void) {
         cmocka_unit_test(what_is_not_built_is_refused_by_name),
         cmocka_unit_test(broken_files_give_one_clear_error),
         cmocka_unit_test(missing_merges_are_refused),
+        cmocka_unit_test(a_merges_file_that_was_cut_off_is_refused),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, make_scratch, remove_scratch);
 }
