@@ -174,24 +174,22 @@ static enum status run_updates(struct sft *s) {
     return STATUS_OK;
 }
 
-static enum status write_model(struct sft *s, const char *out_directory) {
-    char beside[PATH_BYTES];
+/* Where the model is written before it is put into place: made before the work begins, which may take hours. */
+static enum status make_beside(const char *out_directory, char beside[PATH_BYTES]) {
     int named = (int)strlen(out_directory);
     while (named > 1 && out_directory[named - 1] == '/')
         named--;
-    int length = snprintf(beside, sizeof beside, "%.*s.part", named, out_directory);
-    if (length < 0 || (size_t)length >= sizeof beside)
+    int length = snprintf(beside, PATH_BYTES, "%.*s.part", named, out_directory);
+    if (length < 0 || length >= PATH_BYTES)
         return fail(STATUS_LIMIT, "%s: the path is too long", out_directory);
     TRY(fs_remove_tree(beside));
-    TRY(fs_make_directories(beside));
-    enum status status = support_copy_tokenizer(s->config->model_path, beside);
-    if (status == STATUS_OK)
-        status = model_save(s->model, beside);
-    if (status == STATUS_OK)
-        status = fs_move_directory(beside, out_directory);
-    if (status != STATUS_OK)
-        (void)fs_remove_tree(beside);
-    return status;
+    return fs_make_directories(beside);
+}
+
+static enum status write_model(struct sft *s, const char *beside, const char *out_directory) {
+    TRY(support_copy_tokenizer(s->config->model_path, beside));
+    TRY(model_save(s->model, beside));
+    return fs_move_directory(beside, out_directory);
 }
 
 enum status sft_run(const struct run_config *config, bool from_nothing, const char *out_directory,
@@ -202,6 +200,8 @@ enum status sft_run(const struct run_config *config, bool from_nothing, const ch
         return fail(STATUS_CONFIG, "model.path: empty; right would be a model directory");
     if (!fs_directory_is_empty(out_directory))
         return fail(STATUS_EXISTS, "%s: not empty; right would be a directory that does not exist", out_directory);
+    char beside[PATH_BYTES];
+    TRY(make_beside(out_directory, beside));
     struct sft s = {.config = config, .events = events};
     enum status status = open_model(&s, from_nothing);
     if (status == STATUS_OK)
@@ -209,7 +209,9 @@ enum status sft_run(const struct run_config *config, bool from_nothing, const ch
     if (status == STATUS_OK)
         status = run_updates(&s);
     if (status == STATUS_OK)
-        status = write_model(&s, out_directory);
+        status = write_model(&s, beside, out_directory);
+    if (status != STATUS_OK)
+        (void)fs_remove_tree(beside);
     sft_deinit(&s);
     return status;
 }

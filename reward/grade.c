@@ -112,6 +112,7 @@ enum status grade_file(const char *in_path, const char *out_path, bool plain, gr
     enum status status;
     if (snprintf(part_path, sizeof part_path, "%s.part", out_path) >= (int)sizeof part_path)
         return fail(STATUS_LIMIT, "%s: the path is too long", out_path);
+    TRY(fs_check_output(out_path));
     TRY(fs_size(in_path, &bytes_total));
     TRY(json_lines_open(&grading.lines, in_path, ROW_BYTES_MAX));
     grading.aliases = calloc(GOLD_ALIASES_MAX, sizeof *grading.aliases);

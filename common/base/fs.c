@@ -43,7 +43,7 @@ enum status fs_make_directories(const char *path) {
     char partial[PATH_BYTES];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof partial)
-        return fail(STATUS_LIMIT, "%.100s: a path of 1 to %d bytes is wanted", path, PATH_BYTES - 1);
+        return fail(STATUS_LIMIT, "'%.100s': a path of 1 to %d bytes is wanted", path, PATH_BYTES - 1);
     memcpy(partial, path, length + 1);
     for (size_t i = 1; i <= length; i++) {
         if (partial[i] != '/' && partial[i] != '\0')
@@ -238,26 +238,44 @@ static enum status temporary_name(char *out_path, const char *path) {
     return STATUS_OK;
 }
 
-static enum status sync_parent(const char *path) {
-    char parent[PATH_BYTES];
+static enum status parent_of(char out_parent[PATH_BYTES], const char *path) {
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) : 0;
-    if (!slash)
-        return fs_sync_directory(".");
+    if (length >= PATH_BYTES)
+        return fail(STATUS_LIMIT, "%.200s...: path too long", path);
+    memcpy(out_parent, path, length);
+    out_parent[length] = '\0';
     if (length == 0)
-        return fs_sync_directory("/");
-    memcpy(parent, path, length);
-    parent[length] = '\0';
+        strcpy(out_parent, slash ? "/" : ".");
+    return STATUS_OK;
+}
+
+static enum status sync_parent(const char *path) {
+    char parent[PATH_BYTES];
+    TRY(parent_of(parent, path));
     return fs_sync_directory(parent);
+}
+
+enum status fs_check_output(const char *path) {
+    char parent[PATH_BYTES];
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return fail(STATUS_EXISTS, "%s: is a %s; a file is wanted", path,
+                    S_ISDIR(info.st_mode) ? "directory" : "device or pipe, which a file would replace");
+    TRY(parent_of(parent, path));
+    if (access(parent, W_OK | X_OK) != 0)
+        return fail_errno("%s: cannot write there", path);
+    return STATUS_OK;
 }
 
 enum status fs_write_atomic(const char *path, const void *data, size_t bytes) {
     enum status status;
     char temporary[PATH_BYTES];
+    TRY(fs_check_output(path));
     TRY(temporary_name(temporary, path));
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0)
-        return fail_errno("%s: cannot create", temporary);
+        return fail_errno("%s: cannot create", path);
     TRY_GOTO(write_all(fd, path, data, bytes), failed);
     /* A failed fsync is final for this file (transport.md section 10): never retried, never renamed. */
     if (fsync(fd) != 0) {

@@ -24,6 +24,10 @@ bool fs_directory_is_empty(const char *path); /* absent counts as empty */
 /* The whole file, appended to out and NUL-terminated; STATUS_LIMIT above bytes_max, STATUS_NOT_FOUND when absent. */
 enum status fs_read(const char *path, size_t bytes_max, struct buf *out);
 
+/* STATUS_OK when a file may be put at path: its directory can be written, and nothing but an ordinary file would be replaced (a
+ * device must never be). For what takes long, ask before. */
+enum status fs_check_output(const char *path);
+
 /* Replace path by these bytes so that after a crash either the old or the new content is there, whole: temporary file in
  * the same directory, write, fsync, rename, fsync of the directory. Nothing is left behind on failure. */
 enum status fs_write_atomic(const char *path, const void *data, size_t bytes);

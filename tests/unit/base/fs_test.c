@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -148,6 +149,18 @@ static void a_failed_write_leaves_the_old_file_and_nothing_else(void **state) {
     ASSERT_FAILS(STATUS_IO, fs_write_atomic(at("none/f"), "x", 1));
 }
 
+static void a_device_or_directory_is_never_replaced(void **state) {
+    (void)state;
+    ASSERT_OK(fs_make_directories(at("outputs")));
+    assert_int_equal(mkfifo(at("outputs/pipe"), 0600), 0);
+    ASSERT_FAILS(STATUS_EXISTS, fs_write_atomic(at("outputs/pipe"), "x", 1));
+    assert_non_null(strstr(status_message(), "device or pipe"));
+    ASSERT_FAILS(STATUS_EXISTS, fs_write_atomic(at("outputs"), "x", 1));
+    ASSERT_FAILS(STATUS_EXISTS, fs_check_output("/dev/null"));
+    ASSERT_FAILS(STATUS_IO, fs_check_output(at("none/f")));
+    ASSERT_OK(fs_check_output(at("outputs/f")));
+}
+
 static void names_are_listed_in_order(void **state) {
     (void)state;
     ASSERT_OK(fs_make_directories(at("list/b")));
@@ -210,6 +223,7 @@ int main(void) {
         cmocka_unit_test(a_file_is_read_whole_or_refused),
         cmocka_unit_test(a_reader_never_sees_half_a_replacement),
         cmocka_unit_test(a_failed_write_leaves_the_old_file_and_nothing_else),
+        cmocka_unit_test(a_device_or_directory_is_never_replaced),
         cmocka_unit_test(names_are_listed_in_order),
         cmocka_unit_test(a_mapping_shows_the_bytes),
         cmocka_unit_test(a_lock_has_one_holder_and_dies_with_it),
