@@ -73,8 +73,8 @@ void worker_state(const struct worker *worker, int64_t now_ms, char *out_text, s
 void worker_check(const struct worker *worker);
 
 /* ---- the scoring itself ---- */
-/* Verdict and reward of each sample; out_scores [group->sample_count]. A rule that is not known or a question above the limits of
- * score.h: every reward is NaN, and *out_reason says why (static or status_message()); else NULL. */
+/* Verdict and reward of each sample; out_scores [group->sample_count]. A rule that is not known: verdicts, and every reward NaN; a
+ * question above the limits of score.h: malformed, and NaN. *out_reason says why (static or status_message()); else NULL. */
 void worker_score(const struct message_group *group, struct sample_score *out_scores, const char **out_reason);
 
 #endif

@@ -35,13 +35,12 @@ static void unscorable(const struct message_group *group, struct sample_score *o
 void worker_score(const struct message_group *group, struct sample_score *out_scores, const char **out_reason) {
     const struct rule *rule = rule_find(group->grading.rule.data);
     struct gold_set *set;
-    *out_reason = !rule ? "no reward rule of that name in this build" : NULL;
-    if (rule && open_golds(&group->grading, &set) != STATUS_OK)
+    if (open_golds(&group->grading, &set) != STATUS_OK) {
         *out_reason = status_message();
-    if (*out_reason) {
         unscorable(group, out_scores);
         return;
     }
+    *out_reason = !rule ? "no reward rule of that name in this build" : NULL;
     enum verdict verdicts[SAMPLES_MAX];
     float rewards[SAMPLES_MAX];
     for (uint32_t i = 0; i < group->sample_count; i++) {
@@ -54,9 +53,10 @@ void worker_score(const struct message_group *group, struct sample_score *out_sc
     }
     gold_set_destroy(&set);
     struct rule_context context = context_of(&group->grading);
-    rule_apply(rule, &context, verdicts, group->sample_count, rewards);
+    if (rule)
+        rule_apply(rule, &context, verdicts, group->sample_count, rewards);
     for (uint32_t i = 0; i < group->sample_count; i++) {
         out_scores[i].verdict = (uint8_t)verdicts[i];
-        out_scores[i].reward = rewards[i];
+        out_scores[i].reward = rule ? rewards[i] : NAN;
     }
 }

@@ -54,7 +54,7 @@ enum status config_fail_unknown(const struct option_table *table, const char *pl
     }
     if (best)
         return fail(STATUS_CONFIG, "%s%s: no such option; did you mean %s.%s?", place, asked, best->section, best->key);
-    return fail(STATUS_CONFIG, "%s%s: no such option; --print-config lists all of them", place, asked);
+    return fail(STATUS_CONFIG, "%s%s: no such option; `candor-learner --print-config` lists all of them", place, asked);
 }
 
 /* ---- the file ---- */

@@ -71,7 +71,25 @@ enum status run_config_load(const char *path, const char *const *assignments, si
     return STATUS_OK;
 }
 
+/* Those of candor-reward (reward/rules.c), and any that begins with "custom" for workers of an operator's own: a slip
+ * of the pen would train on nothing. */
+static const char *const reward_rules[] = {"both",     "fact",    "caution",  "fact-then-caution",
+                                           "anchored", "ternary", "threshold"};
+
+static bool rule_is_known(const char *name) {
+    for (size_t i = 0; i < sizeof reward_rules / sizeof reward_rules[0]; i++)
+        if (strcmp(reward_rules[i], name) == 0)
+            return true;
+    return strncmp(name, "custom", 6) == 0;
+}
+
 enum status run_config_check(const struct run_config *config) {
+    if (!rule_is_known(config->reward_rule))
+        return fail(STATUS_CONFIG,
+                    "reward.rule = %.60s: no such rule; right would be both, fact, caution, fact-then-caution, "
+                    "anchored, ternary, "
+                    "threshold, or custom-NAME for reward workers of your own",
+                    config->reward_rule);
     if (config->hub_heartbeat_ms * 3 > config->hub_lease_ms)
         return fail(STATUS_CONFIG,
                     "hub.lease_ms = %lld: leases would expire between heartbeats; right would be at least 3 times "

@@ -22,7 +22,8 @@ static const struct config_option sample_options[] = {
     {"a", "rate", OPTION_REAL, SCOPE_RESULT, offsetof(struct sample, rate), "1e-6", 0, 1, "", NULL, "how fast"},
     {"b", "on", OPTION_BOOL, SCOPE_RESULT, offsetof(struct sample, on), "no", 0, 0, "", NULL, "whether"},
     {"b", "text", OPTION_TEXT, SCOPE_RESULT, offsetof(struct sample, text), "", 0, 0, "", NULL, "what"},
-    {"a", "kind", OPTION_CHOICE, SCOPE_RESULT, offsetof(struct sample, kind), "red", 0, 0, "", "red|green|blue", "which"},
+    {"a", "kind", OPTION_CHOICE, SCOPE_RESULT, offsetof(struct sample, kind), "red", 0, 0, "", "red|green|blue",
+     "which"},
     {"b", "path", OPTION_TEXT, SCOPE_HOST, offsetof(struct sample, path), "/tmp", 0, 0, "", NULL, "where"},
 };
 static const struct option_table table = {sample_options, 6, sizeof(struct sample)};
@@ -74,10 +75,13 @@ static void each_mistake_in_a_file_has_its_message(void **state) {
            "x.ini:2: a.count = many: not a whole number; right would be a whole number, 1 to 256 answers");
     refuse("[a]\ncount = 1.5\n",
            "x.ini:2: a.count = 1.5: not a whole number; right would be a whole number, 1 to 256 answers");
-    refuse("[a]\ncount = \n", "x.ini:2: a.count = : not a whole number; right would be a whole number, 1 to 256 answers");
-    refuse("[a]\ncount = 99999999999999999999\n",
-           "x.ini:2: a.count = 99999999999999999999: not a whole number; right would be a whole number, 1 to 256 answers");
-    refuse("[a]\n\ncount = 257\n", "x.ini:3: a.count = 257: out of range; right would be a whole number, 1 to 256 answers");
+    refuse("[a]\ncount = \n",
+           "x.ini:2: a.count = : not a whole number; right would be a whole number, 1 to 256 answers");
+    refuse(
+        "[a]\ncount = 99999999999999999999\n",
+        "x.ini:2: a.count = 99999999999999999999: not a whole number; right would be a whole number, 1 to 256 answers");
+    refuse("[a]\n\ncount = 257\n",
+           "x.ini:3: a.count = 257: out of range; right would be a whole number, 1 to 256 answers");
     refuse("[a]\nrate = -0.1\n", "x.ini:2: a.rate = -0.1: out of range; right would be a number, 0 to 1");
     refuse("[a]\nrate = nan\n", "x.ini:2: a.rate = nan: not a number; right would be a number, 0 to 1");
     refuse("[b]\non = maybe\n", "x.ini:2: b.on = maybe: neither yes nor no; right would be yes or no");
@@ -87,17 +91,20 @@ static void each_mistake_in_a_file_has_its_message(void **state) {
            "x.ini:2: a.kind = red|green: no such choice; right would be one of red, green, blue");
     refuse("[a]\ncuont = 3\n", "x.ini:2: a.cuont: no such option; did you mean a.count?");
     refuse("[b]\ncount = 3\n", "x.ini:2: b.count: no such option; did you mean a.count?");
-    refuse("[zebra]\nstripes = 3\n", "x.ini:2: zebra.stripes: no such option; --print-config lists all of them");
+    refuse("[zebra]\nstripes = 3\n",
+           "x.ini:2: zebra.stripes: no such option; `candor-learner --print-config` lists all of them");
     refuse("count = 3\n", "x.ini:1: count: stands before any [section]");
     refuse("[a]\ncount = 3\n# x\ncount = 3\n", "x.ini:4: a.count: given twice; it stands in line 2 already");
     refuse("[a]\ncount\n", "x.ini:2: right would be [section], key = value or a # comment");
     refuse("[a\ncount = 1\n", "x.ini:1: right would be [section], with a ]");
-    refuse("[a]\ncount = 3\n  rate = 1\n", "x.ini:3: indented, so it would continue a.count, which is not a text; begin "
-                                           "keys in the first column");
+    refuse("[a]\ncount = 3\n  rate = 1\n",
+           "x.ini:3: indented, so it would continue a.count, which is not a text; begin "
+           "keys in the first column");
     refuse("[b]\ntext = \\boxed{}\n", "x.ini:2: b.text = ...\\boxed{}: no such escape; right would be \\\\ for a "
                                       "backslash, \\n for a line feed, \\t, \\s, \\;, \\# or \\xNN");
     /* the first mistake is the one that is told, and a value that was right before it changes nothing */
-    refuse("[a]\ncount = 3\nrate = 7\nkind = pink\n", "x.ini:3: a.rate = 7: out of range; right would be a number, 0 to 1");
+    refuse("[a]\ncount = 3\nrate = 7\nkind = pink\n",
+           "x.ini:3: a.rate = 7: out of range; right would be a number, 0 to 1");
 }
 
 static void a_line_that_is_too_long_is_named(void **state) {

@@ -1,11 +1,7 @@
 /* Each rule pays what DESIGN section 10 says, on groups that tell the rules apart. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "tests/support/test.h"
 
-#include <cmocka.h>
-
+#include "common/base/run_config.h"
 #include "reward/rules.h"
 
 #define C VERDICT_CORRECT
@@ -76,6 +72,17 @@ static void ternary_and_threshold_price_a_wrong_answer(void **state) {
     check("threshold", (struct rule_context){.threshold_t = 0}, some_right, free_of_charge);
 }
 
+static bool configuration_takes(const char *rule) {
+    struct run_config *config = NULL;
+    if (run_config_load(NULL, NULL, 0, &config) != STATUS_OK)
+        return false;
+    snprintf(config->data_knowledge, sizeof config->data_knowledge, "knowledge.jsonl"); /* anchored wants it */
+    snprintf(config->reward_rule, sizeof config->reward_rule, "%s", rule);
+    bool takes = run_config_check(config) == STATUS_OK;
+    free(config);
+    return takes;
+}
+
 static void malformed_pays_as_wrong_under_every_rule(void **state) {
     (void)state;
     size_t count;
@@ -93,8 +100,11 @@ static void malformed_pays_as_wrong_under_every_rule(void **state) {
             }
         }
         assert_ptr_equal(rule_find(rules[i].name), &rules[i]);
+        assert_true(configuration_takes(rules[i].name));
     }
     assert_null(rule_find("boht"));
+    assert_false(configuration_takes("boht"));
+    assert_true(configuration_takes("custom-mine"));
 }
 
 static void an_unanswerable_question_rewards_abstaining_most(void **state) {

@@ -195,6 +195,9 @@ static void what_cannot_be_scored_is_delivered_as_such(void **state) {
     const struct message_scored *scored = &last_control(MESSAGE_SCORED)->scored;
     for (int i = 0; i < 4; i++)
         assert_true(isnan(scored->scores[i].reward));
+    assert_int_equal(scored->scores[0].verdict,
+                     VERDICT_CORRECT); /* no rule, but verdicts: an evaluation needs no more */
+    assert_int_equal(scored->scores[2].verdict, VERDICT_ABSTAIN);
     worker_destroy(&worker);
 }
 
