@@ -85,9 +85,11 @@ static enum status compare_config(const char *path, const struct run_config *con
 }
 
 static enum status keep_config(const struct run_directory *directory, const struct run_config *config) {
-    char path[PATH_BYTES];
+    char path[PATH_BYTES], checkpoints[PATH_BYTES];
     TRY(fs_join(path, directory->path, "config.ini"));
-    if (fs_exists(path))
+    TRY(fs_join(checkpoints, directory->path, "checkpoints"));
+    /* A run without a checkpoint begins anew and loses nothing: it may have failed on what is mended now. */
+    if (fs_exists(path) && !fs_directory_is_empty(checkpoints))
         TRY(compare_config(path, config));
     struct buf text = {0};
     config_print(&run_options, config, false, &text);

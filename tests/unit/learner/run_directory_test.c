@@ -21,6 +21,13 @@ static void another_configuration_is_refused_with_the_keys_that_differ(void **st
     run_directory_close(&directory);
 
     struct run_config *other = tiny_config(&tiny, (const char *const[]){"optim.lr=2e-4", "sample.group=3", NULL});
+    ASSERT_OK(run_directory_open(other, &directory)); /* without a checkpoint it begins anew */
+    run_directory_close(&directory);
+    ASSERT_OK(run_directory_open(config, &directory));
+    run_directory_close(&directory);
+    char checkpoint[PATH_BYTES];
+    ASSERT_OK(fs_join(checkpoint, directory.path, "checkpoints/step-00000001"));
+    ASSERT_OK(fs_make_directories(checkpoint));
     ASSERT_FAILS(STATUS_CONFIG, run_directory_open(other, &directory));
     assert_int_equal(status_exit_code(STATUS_CONFIG), 78);
     assert_true(strstr(status_message(), "optim.lr") && strstr(status_message(), "sample.group"));
