@@ -98,7 +98,8 @@ static enum status make_rope_table(struct model *model) {
 
 static enum status check_limits(const struct model_config *config, int32_t positions, int32_t valid_vocab) {
     if (positions < 1 || positions > config->max_positions)
-        return fail(STATUS_LIMIT, "sequences of %d tokens: this model takes 1 to %d", positions, config->max_positions);
+        return fail(STATUS_LIMIT, "prompts and answers of %d tokens together: this model takes 1 to %d", positions,
+                    config->max_positions);
     if (valid_vocab < 0 || valid_vocab > config->vocab)
         return fail(STATUS_MISMATCH,
                     "the tokenizer has %d ids, the model's vocabulary %d rows: another model's tokenizer?", valid_vocab,

@@ -86,7 +86,7 @@ static enum status parse(int argc, char **argv, struct arguments *arguments) {
     optind = 0;
     for (;;) {
         int at = optind ? optind : 1;
-        int got = getopt_long(argc, argv, ":", long_options, NULL);
+        int got = getopt_long(argc, argv, ":h", long_options, NULL);
         if (got == -1)
             break;
         switch (got) {
@@ -108,6 +108,7 @@ static enum status parse(int argc, char **argv, struct arguments *arguments) {
         case PRINT:
             arguments->print = true;
             break;
+        case 'h':
         case HELP:
             arguments->help = true;
             break;
@@ -169,6 +170,7 @@ static enum status signals_open(struct daemon *daemon) {
     stop_signals(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
     daemon->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     return daemon->signal_fd >= 0 ? STATUS_OK : fail_errno("signalfd");
 }

@@ -46,7 +46,7 @@ enum status args_parse(int argc, char **argv, const struct arg *args, size_t cou
         const char *word = argv[i];
         if (only_rest || strncmp(word, "--", 2) != 0) {
             if (rest == NULL)
-                return fail(STATUS_USAGE, "%s: unexpected '%s' (--help lists the options)", argv[0], word);
+                return fail(STATUS_USAGE, "%s: takes no arguments besides options; --help lists them", word);
             TRY(push(rest, word, argv[0]));
             continue;
         }
@@ -58,15 +58,15 @@ enum status args_parse(int argc, char **argv, const struct arg *args, size_t cou
         size_t name_bytes = equals != NULL ? (size_t)(equals - word) - 2 : strlen(word) - 2;
         const struct arg *arg = find(args, count, word + 2, name_bytes);
         if (arg == NULL)
-            return fail(STATUS_USAGE, "%s: unknown option '%s' (--help lists the options)", argv[0], word);
+            return fail(STATUS_USAGE, "%s: no such option; --help lists them", word);
         if (arg->type == ARG_FLAG) {
             if (equals != NULL)
-                return fail(STATUS_USAGE, "--%s takes no value", arg->name);
+                return fail(STATUS_USAGE, "%s: --%s takes no value", word, arg->name);
             *(bool *)arg->value = true;
             continue;
         }
         if (equals == NULL && i + 1 == argc)
-            return fail(STATUS_USAGE, "--%s needs a value: %s", arg->name, arg->placeholder);
+            return fail(STATUS_USAGE, "--%s: needs a value: %s", arg->name, arg->placeholder);
         TRY(assign(arg, equals != NULL ? equals + 1 : argv[++i]));
     }
     return STATUS_OK;
@@ -84,5 +84,8 @@ void args_help(const char *usage, const char *about, const struct arg *args, siz
 }
 
 bool args_want_help(int argc, char **argv) {
-    return argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
 }

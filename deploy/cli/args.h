@@ -32,7 +32,7 @@ enum status args_parse(int argc, char **argv, const struct arg *args, size_t cou
 /* The help page of one command on standard output. */
 void args_help(const char *usage, const char *about, const struct arg *args, size_t count);
 
-/* True when argv asks for help. */
+/* True when argv asks for help, wherever it does. */
 bool args_want_help(int argc, char **argv);
 
 #endif

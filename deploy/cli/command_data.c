@@ -221,9 +221,12 @@ enum status command_data(int argc, char **argv) {
         return data_sft(argc - 1, argv + 1);
     if (argc >= 2 && strcmp(argv[1], "show") == 0)
         return data_show(argc - 1, argv + 1);
+    if (!args_want_help(argc, argv))
+        return fail(STATUS_USAGE, "%s: right would be world, mix, sft or show; --help tells what they do",
+                    argc >= 2 ? argv[1] : "what to do is missing");
     args_help("candor data world|mix|sft|show [options]",
               "  world  make the demo's small world of facts\n  mix    mix published question files evenly\n"
               "  sft    turn questions into examples for `candor sft`\n  show   what a question file holds",
               NULL, 0);
-    return args_want_help(argc, argv) ? STATUS_OK : fail(STATUS_USAGE, "world, mix, sft or show is missing");
+    return STATUS_OK;
 }

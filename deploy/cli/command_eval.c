@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/fs.h"
 #include "common/eval/krb.h"
@@ -160,10 +161,12 @@ static enum status run_driver(const struct eval_arguments *arguments, const stru
                                            .stopped = command_interrupted};
     struct driver *driver = NULL;
     TRY(fs_make_directories(directory));
-    TRY(driver_open(&options, &driver));
-    enum status status =
-        arguments->knowledge ? map_knowledge(driver, config, directory) : evaluate(driver, config, directory);
+    enum status status = driver_open(&options, &driver);
+    if (status == STATUS_OK)
+        status = arguments->knowledge ? map_knowledge(driver, config, directory) : evaluate(driver, config, directory);
     driver_close(&driver);
+    if (status != STATUS_OK)
+        (void)rmdir(directory); /* only if it is empty */
     return status;
 }
 
@@ -238,5 +241,7 @@ enum status command_eval(int argc, char **argv) {
     TRY(args_parse(argc, argv, args, count, NULL));
     if (arguments.actors < 1 || arguments.rewards < 1 || arguments.actors + arguments.rewards > 200)
         return fail(STATUS_USAGE, "--actors and --rewards: at least 1 each, at most 200 together");
+    if (arguments.threads < 0 || arguments.threads > 1024)
+        return fail(STATUS_USAGE, "--threads %lld: 0 to 1024", (long long)arguments.threads);
     return eval(&arguments);
 }

@@ -11,6 +11,7 @@
 
 #define MOST_SAMPLES 256
 #define ROWS_MAX 512
+#define TOKENS_USUAL 256
 
 struct generate_arguments {
     const char *model, *system, *device;
@@ -97,7 +98,20 @@ static enum status run_generator(struct model *model, const struct tokenizer *to
     return status;
 }
 
-static enum status generate(const struct generate_arguments *arguments, const char *question) {
+/* 0 becomes what the model has room for behind the prompt, at most TOKENS_USUAL. */
+static enum status choose_tokens(const char *model, size_t prompt_tokens, int64_t *tokens) {
+    struct model_config config;
+    TRY(model_config_read(model, &config));
+    int64_t room = config.max_positions - (int64_t)prompt_tokens;
+    if (room < 1 || *tokens > room)
+        return fail(STATUS_LIMIT, "%s: a prompt of %zu and an answer of %lld tokens: the model takes %d together",
+                    model, prompt_tokens, (long long)(*tokens > 0 ? *tokens : 1), config.max_positions);
+    if (*tokens == 0)
+        *tokens = room < TOKENS_USUAL ? room : TOKENS_USUAL;
+    return STATUS_OK;
+}
+
+static enum status generate(struct generate_arguments *arguments, const char *question) {
     struct tokenizer *tokenizer = NULL;
     struct device *device = NULL;
     struct model *model = NULL;
@@ -107,7 +121,12 @@ static enum status generate(const struct generate_arguments *arguments, const ch
     enum status status;
     TRY_GOTO(tokenizer_open(arguments->model, &tokenizer), done);
     TRY_GOTO(chat_open(arguments->model, tokenizer, &chat), done);
-    TRY_GOTO(chat_encode(&chat, arguments->system, question, &prompt, &shared), done);
+    status = chat_encode(&chat, arguments->system, question, &prompt, &shared);
+    if (status != STATUS_OK) {
+        fail_context(status, "--system and QUESTION");
+        goto done;
+    }
+    TRY_GOTO(choose_tokens(arguments->model, prompt.count, &arguments->tokens), done);
     TRY_GOTO(device_open(arguments->device, 0, &device), done);
     TRY_GOTO(model_load(device, arguments->model, DTYPE_BF16, (int32_t)(prompt.count + (size_t)arguments->tokens),
                         tokenizer_vocab_size(tokenizer), &model),
@@ -122,14 +141,13 @@ done:
 }
 
 enum status command_generate(int argc, char **argv) {
-    struct generate_arguments arguments = {
-        .device = "auto", .samples = 1, .tokens = 256, .seed = 1, .temperature = 1, .top_p = 1};
+    struct generate_arguments arguments = {.device = "auto", .samples = 1, .seed = 1, .temperature = 1, .top_p = 1};
     struct arg_list question = {.count = 0};
     const struct arg args[] = {
         {"model", ARG_TEXT, &arguments.model, "DIR", "Hugging Face directory"},
         {"system", ARG_TEXT, &arguments.system, "TEXT", "system prompt (the model's default)"},
         {"n", ARG_INT, &arguments.samples, "N", "answers (1)"},
-        {"max-tokens", ARG_INT, &arguments.tokens, "N", "longest answer (256)"},
+        {"max-tokens", ARG_INT, &arguments.tokens, "N", "longest answer (0: 256, or what the model has room for)"},
         {"temperature", ARG_REAL, &arguments.temperature, "T", "1; 0: the likeliest token each time"},
         {"top-k", ARG_INT, &arguments.top_k, "K", "only the K likeliest tokens (0: all)"},
         {"top-p", ARG_REAL, &arguments.top_p, "P", "only the likeliest tokens of this mass (1: all)"},
@@ -145,8 +163,8 @@ enum status command_generate(int argc, char **argv) {
     TRY(args_parse(argc, argv, args, count, &question));
     if (arguments.model == NULL || question.count != 1)
         return fail(STATUS_USAGE, "--model DIR and one QUESTION are needed");
-    if (arguments.samples < 1 || arguments.samples > MOST_SAMPLES || arguments.tokens < 1 || arguments.tokens > 32768)
-        return fail(STATUS_USAGE, "--n: 1 to %d; --max-tokens: 1 to 32768", MOST_SAMPLES);
+    if (arguments.samples < 1 || arguments.samples > MOST_SAMPLES || arguments.tokens < 0 || arguments.tokens > 32768)
+        return fail(STATUS_USAGE, "--n: 1 to %d; --max-tokens: 0 to 32768", MOST_SAMPLES);
     if (!(arguments.temperature >= 0 && arguments.temperature <= 10) ||
         !(arguments.top_p > 0 && arguments.top_p <= 1) || arguments.top_k < 0 || arguments.top_k > INT32_MAX ||
         arguments.seed < 0)

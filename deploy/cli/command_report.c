@@ -5,6 +5,8 @@
 #include "deploy/cli/commands.h"
 #include "deploy/report/report.h"
 
+#define NO_STEP INT64_MIN
+
 static enum status print_rollouts(const char *directory, int64_t step) {
     struct buf text = {0};
     enum status status = report_rollouts(directory, (uint32_t)step, &text);
@@ -19,7 +21,7 @@ static enum status print_rollouts(const char *directory, int64_t step) {
 enum status command_report(int argc, char **argv) {
     struct arg_list runs = {.count = 0};
     const char *run = NULL, *out = NULL;
-    int64_t step = -1, draws = 2000;
+    int64_t step = NO_STEP, draws = 2000;
     const struct arg args[] = {
         {"run", ARG_TEXT, &run, "DIR", "the run (or name it without an option)"},
         {"out", ARG_TEXT, &out, "FILE", "the page (report.html in the first run's directory)"},
@@ -39,9 +41,9 @@ enum status command_report(int argc, char **argv) {
         runs.items[runs.count++] = run;
     if (runs.count == 0 || runs.count > REPORT_RUNS_MAX)
         return fail(STATUS_USAGE, "name 1 to %d run directories", REPORT_RUNS_MAX);
-    if (draws < 10 || draws > 1000000 || step > UINT32_MAX)
+    if (draws < 10 || draws > 1000000 || (step < 0 && step != NO_STEP) || step > UINT32_MAX)
         return fail(STATUS_USAGE, "--draws: 10 to 1000000; --rollouts: a step number");
-    if (step >= 0)
+    if (step != NO_STEP)
         return print_rollouts(runs.items[0], step);
     char path[PATH_BYTES];
     TRY(fs_join(path, runs.items[0], "report.html"));

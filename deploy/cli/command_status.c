@@ -145,6 +145,8 @@ enum status command_status(int argc, char **argv) {
     TRY(args_parse(argc, argv, args, count, NULL));
     if (*run == 0 && *learner == 0)
         return fail(STATUS_USAGE, "--run DIR or --learner ENDPOINT is missing");
+    if (seconds < 1 || seconds > 3600)
+        return fail(STATUS_USAGE, "--timeout %lld: 1 to 3600 seconds", (long long)seconds);
     char endpoint[ENDPOINT_BYTES];
     TRY(daemon_endpoint(learner, run, "control", false, endpoint));
     struct transport *transport = NULL;

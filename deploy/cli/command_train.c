@@ -11,6 +11,7 @@
 #include "deploy/cli/commands.h"
 #include "deploy/cli/launch.h"
 #include "deploy/cli/progress.h"
+#include "reward/rules.h"
 
 #define POLL_US 100000
 #define DRAIN_MS 60000           /* the learner finishes its update and writes a checkpoint */
@@ -159,6 +160,16 @@ static enum status start(struct launch *launch, const struct train_arguments *ar
                           (uint32_t)arguments->threads, NULL);
 }
 
+/* candor-reward cannot score by a custom rule. */
+static enum status check_rule(const struct run_config *config, int64_t rewards) {
+    if (rewards == 0 || rule_find(config->reward_rule) != NULL)
+        return STATUS_OK;
+    return fail(STATUS_CONFIG,
+                "reward.rule = %.60s: candor-reward has no such rule; right would be --rewards 0 and workers of your "
+                "own",
+                config->reward_rule);
+}
+
 static enum status train(const struct train_arguments *arguments) {
     char stored[PATH_BYTES], logs[PATH_BYTES];
     TRY(fs_join(stored, arguments->run, "config.ini"));
@@ -167,7 +178,9 @@ static enum status train(const struct train_arguments *arguments) {
     struct run_config *config = NULL;
     TRY(run_config_load(config_path, arguments->set.items, arguments->set.count, &config));
     struct launch *launch = NULL;
-    enum status status = launch_create(logs, &launch);
+    enum status status = check_rule(config, arguments->rewards);
+    if (status == STATUS_OK)
+        status = launch_create(logs, &launch);
     if (status == STATUS_OK)
         status = start(launch, arguments, config_path);
     if (status == STATUS_OK)
@@ -201,5 +214,7 @@ enum status command_train(int argc, char **argv) {
         return fail(STATUS_USAGE, "--run DIR is missing: where the run is kept");
     if (arguments.actors < 0 || arguments.rewards < 0 || arguments.actors + arguments.rewards > LAUNCH_CHILDREN_MAX - 1)
         return fail(STATUS_USAGE, "--actors and --rewards: 0 to %d together", LAUNCH_CHILDREN_MAX - 1);
+    if (arguments.threads < 0 || arguments.threads > 1024)
+        return fail(STATUS_USAGE, "--threads %lld: 0 to 1024", (long long)arguments.threads);
     return train(&arguments);
 }

@@ -46,9 +46,12 @@ static enum status open_model(struct driver *driver) {
     TRY(tokenizer_open(driver->options.model, &driver->tokenizer));
     TRY(chat_open(driver->options.model, driver->tokenizer, &driver->chat));
     TRY(device_open("auto", 0, &driver->device));
-    TRY(model_load(driver->device, driver->options.model, DTYPE_BF16,
-                   (int32_t)(config->prompt_max_tokens + config->sample_max_new_tokens),
-                   tokenizer_vocab_size(driver->tokenizer), &driver->model));
+    enum status status = model_load(driver->device, driver->options.model, DTYPE_BF16,
+                                    (int32_t)(config->prompt_max_tokens + config->sample_max_new_tokens),
+                                    tokenizer_vocab_size(driver->tokenizer), &driver->model);
+    if (status == STATUS_LIMIT)
+        return fail_context(status, "prompt.max_tokens + sample.max_new_tokens");
+    TRY(status);
     return version_capture(driver->model, driver->options.version, &driver->weights);
 }
 

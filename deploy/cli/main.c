@@ -1,8 +1,10 @@
 /* candor: the operator's command. A table of subcommands; errors are one line, exit codes are those of status.h. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/build.h"
 #include "common/base/log.h"
 #include "deploy/cli/commands.h"
 
@@ -48,20 +50,26 @@ int main(int argc, char **argv) {
         print_help();
         return argc < 2 ? status_exit_code(STATUS_USAGE) : 0;
     }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("candor %s\n", build_name());
+        return 0;
+    }
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk */
     log_init("candor", NULL, LOG_WARNING);
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
         enum status status = commands[i].run(argc - 1, argv + 1);
+        if (fflush(stdout) != 0 && errno != EPIPE && status == STATUS_OK) /* `| head` has what it wanted */
+            status = fail_errno("standard output");
         if (status != STATUS_OK)
             fprintf(stderr, "candor %s: %s\n", argv[1], status_message());
-        fflush(stdout);
         return status_exit_code(status);
     }
-    fprintf(stderr, "candor: '%s' is not a command; `candor help` lists them\n", argv[1]);
+    fprintf(stderr, "candor: %s: no such command; `candor help` lists them\n", argv[1]);
     return status_exit_code(STATUS_USAGE);
 }

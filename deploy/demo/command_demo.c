@@ -78,7 +78,10 @@ static enum status run_demo(struct demo *demo) {
         return STATUS_OK;
     }
     if (!demo->resume && !fs_directory_is_empty(demo->out))
-        return fail(STATUS_EXISTS, "%s is not empty: name another --out, or go on with --resume", demo->out);
+        return fail(STATUS_EXISTS, "%s: %s; name another --out, or go on there with --resume", demo->out,
+                    fs_is_directory(demo->out) ? "not empty" : "not a directory");
+    if (demo->json != NULL)
+        TRY(fs_check_output(demo->json));
     double start = clock_seconds();
     TRY(fs_make_directories(demo->out));
     TRY(demo_write_config(demo));
