@@ -6,7 +6,7 @@ set -u
 
 echo "-- help, versions, unknown options"
 commands=("$learner" "$actor" "$reward" "$candor demo" "$candor train" "$candor sft" "$candor eval" "$candor data world"
-    "$candor data mix" "$candor data show" "$candor grade" "$candor generate" "$candor report" "$candor status"
+    "$candor data mix" "$candor data sft" "$candor data show" "$candor grade" "$candor generate" "$candor report" "$candor status"
     "$candor keygen")
 for command in "${commands[@]}"; do
     refused 64 "--nonsense: no such option; --help lists them" $command --nonsense
@@ -26,8 +26,8 @@ done
 "$candor" >.test.out 2>&1
 [ $? = 64 ] || die "candor without a command: exit $?"
 refused 64 "nonsense: no such command; \`candor help\` lists them" "$candor" nonsense
-refused 64 "what to do is missing: right would be world, mix or show" "$candor" data
-refused 64 "nonsense: right would be world, mix or show" "$candor" data nonsense
+refused 64 "what to do is missing: right would be world, mix, sft or show" "$candor" data
+refused 64 "nonsense: right would be world, mix, sft or show" "$candor" data nonsense
 
 echo "-- missing values, strays, values out of range"
 refused 64 "--config: needs a value" "$learner" --config
