@@ -52,7 +52,7 @@ broken config.json 's/Qwen2ForCausalLM/LlamaForCausalLM/; s/"qwen2"/"llama"/'
 refused 65 "bad/config.json: model_type = llama" "${ask[@]}"
 refused 65 "bad/config.json: model_type = llama" "$candor" eval --config run.ini --model bad --out out
 refused 65 "bad/config.json: model_type = llama" "$candor" sft --config run.ini --set sft.data=world/sft.jsonl --init bad --out out
-may_leave=./run refused 65 "learner: exit status 65: candor-learner: bad/config.json: model_type = llama" \
+may_leave=./run refused 65 "learner: bad/config.json: model_type = llama" \
     "$candor" train --config run.ini --run run --set model.path=bad
 rm -rf run
 broken config.json 's/"hidden_size": 128/"hidden_size": 127/'
@@ -101,7 +101,7 @@ refused 65 "cut.jsonl: byte 43" "$candor" data mix --out out cut.jsonl
 refused 65 "nowhere.jsonl: no such file" "$candor" data show nowhere.jsonl
 works "$candor" data show --list-unusable no-answers.jsonl
 grep -q "rows 2, usable 0, no-answer 2" .test.out || die "data show does not count rows without answers"
-may_leave=./run refused 65 "learner: exit status 65: candor-learner: no-answers.jsonl: not one usable question" \
+may_leave=./run refused 65 "learner: no-answers.jsonl: not one usable question" \
     "$candor" train --config run.ini --run run --set data.train=no-answers.jsonl
 works "$candor" train --config run.ini --run run # what failed before the first checkpoint can be mended
 rm -rf run
@@ -136,7 +136,7 @@ refused 78 "reward.rule = custom: candor-reward has no such rule" "${train[@]}" 
 refused 78 "needs data.knowledge" "${train[@]}" run.ini --set reward.rule=anchored
 refused 78 "nowhere.ini: no such file" "${train[@]}" nowhere.ini
 refused 78 "world: is a directory" "${train[@]}" world
-may_leave=./run refused 78 "learner: exit status 78: candor-learner: data.train: empty" "${train[@]}" run.ini --set data.train=
+may_leave=./run refused 78 "learner: data.train: empty" "${train[@]}" run.ini --set data.train=
 refused 78 "net.learner = (empty)" "$actor"
 refused 78 "net.learner = (empty)" "$reward"
 echo "-- good"
