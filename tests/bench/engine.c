@@ -7,17 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "common/base/clock.h"
 #include "common/base/rng.h"
-#include "common/compute/cpu/cpu.h"
 #include "common/compute/math.h"
 #include "common/compute/ops.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "tests/bench/machine.h"
 
 static struct bench {
     struct device *device;
@@ -27,135 +21,13 @@ static struct bench {
     double peak_gflops, read_gbs;
 } bench = {.filter = "", .seconds = 0.15};
 
-/* With one thread: CPU time, so that other programs on the machine count less. */
 static double now(void) {
-    struct timespec time;
-    if (bench.device->threads > 1)
-        return clock_seconds();
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* ---- the machine ---- */
-
-/* Rounds over independent chains, enough to fill the pipelines; returns flops. The result goes to sink so that it is
- * computed. */
-static volatile float sink;
-
-#if defined(__x86_64__)
-#define CHAINS 12
-__attribute__((target("avx2,fma"))) static double burst_avx2(int64_t rounds) {
-    __m256 chain[CHAINS], scale = _mm256_set1_ps(0.999f), shift = _mm256_set1_ps(1e-3f);
-    for (int i = 0; i < CHAINS; i++)
-        chain[i] = _mm256_set1_ps((float)i);
-    for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < CHAINS; i++)
-            chain[i] = _mm256_fmadd_ps(chain[i], scale, shift);
-    }
-    for (int i = 1; i < CHAINS; i++)
-        chain[0] = _mm256_add_ps(chain[0], chain[i]);
-    sink = _mm256_cvtss_f32(chain[0]);
-    return (double)rounds * CHAINS * 8 * 2;
-}
-
-__attribute__((target("avx512f"))) static double burst_avx512(int64_t rounds) {
-    __m512 chain[CHAINS], scale = _mm512_set1_ps(0.999f), shift = _mm512_set1_ps(1e-3f);
-    for (int i = 0; i < CHAINS; i++)
-        chain[i] = _mm512_set1_ps((float)i);
-    for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < CHAINS; i++)
-            chain[i] = _mm512_fmadd_ps(chain[i], scale, shift);
-    }
-    for (int i = 1; i < CHAINS; i++)
-        chain[0] = _mm512_add_ps(chain[0], chain[i]);
-    sink = _mm512_cvtss_f32(chain[0]);
-    return (double)rounds * CHAINS * 16 * 2;
-}
-#endif
-
-static double burst_portable(int64_t rounds) {
-    float chain[16];
-    for (int i = 0; i < 16; i++)
-        chain[i] = (float)i;
-    for (int64_t r = 0; r < rounds; r++)
-        for (int i = 0; i < 16; i++)
-            chain[i] = fmaf(chain[i], 0.999f, 1e-3f);
-    sink = chain[0] + chain[15];
-    return (double)rounds * 16 * 2;
-}
-
-struct bursts {
-    double (*burst)(int64_t rounds);
-    int64_t rounds;
-    double flops;
-};
-
-static void burst_task(void *context, int64_t begin, int64_t end, int thread) {
-    struct bursts *c = context;
-    for (int64_t i = begin; i < end; i++) {
-        double flops = c->burst(c->rounds);
-        if (thread == 0)
-            c->flops = flops;
-    }
-}
-
-static double measure_peak(void) {
-    struct bursts bursts = {burst_portable, 5000, 0};
-#if defined(__x86_64__)
-    if (strstr(bench.device->name, "avx512") != NULL)
-        bursts = (struct bursts){burst_avx512, 100000, 0};
-    else if (strstr(bench.device->name, "avx2") != NULL)
-        bursts = (struct bursts){burst_avx2, 100000, 0};
-#endif
-    double best = 0;
-    int64_t count = 4 * bench.device->threads;
-    for (int run = 0; run < 5; run++) {
-        double start = now();
-        team_for(cpu_team(bench.device), count, 1, burst_task, &bursts);
-        best = fmax(best, bursts.flops * (double)count / (now() - start));
-    }
-    return best / 1e9;
-}
-
-struct reading {
-    const uint64_t *data;
-    uint64_t sums[TEAM_THREADS_MAX][8];
-};
-
-static void read_task(void *context, int64_t begin, int64_t end, int thread) {
-    struct reading *c = context;
-    uint64_t sum[8] = {0};
-    for (int64_t i = begin; i < end; i += 8)
-        for (int l = 0; l < 8; l++)
-            sum[l] += c->data[i + l];
-    for (int l = 0; l < 8; l++)
-        c->sums[thread][l] += sum[l];
-}
-
-/* 512 MiB, far beyond the caches. */
-static double measure_reading(void) {
-    size_t bytes = (size_t)512 << 20;
-    void *memory;
-    if (bench.ops->allocate(bench.device, bytes, &memory) != STATUS_OK)
-        return 0;
-    struct reading *reading = calloc(1, sizeof *reading);
-    reading->data = memory;
-    double best = 0;
-    for (int run = 0; run < 5; run++) {
-        double start = now();
-        team_for(cpu_team(bench.device), (int64_t)(bytes / 8), 1 << 17, read_task, reading);
-        best = fmax(best, (double)bytes / (now() - start));
-    }
-    bench.ops->release(bench.device, memory);
-    free(reading);
-    return best / 1e9;
+    return machine_now(bench.device);
 }
 
 /* ---- one figure ---- */
 
-#define BUFFERS_MAX 16
+#define BUFFERS_MAX 24
 static void *buffers[BUFFERS_MAX];
 static int buffer_count;
 
@@ -208,7 +80,7 @@ static bool wanted(const char *name) {
 }
 
 static void print_figure(const char *name, const char *shape, double seconds, double flops, double bytes) {
-    bench.peak_gflops = fmax(bench.peak_gflops, measure_peak()); /* other programs come and go */
+    bench.peak_gflops = fmax(bench.peak_gflops, machine_peak(bench.device)); /* other programs come and go */
     printf("%-20s %-26s %10.3f ms %8.1f GFLOP/s %5.1f %% %8.1f GB/s %5.1f %%\n", name, shape, seconds * 1e3,
            flops / seconds / 1e9, 100 * flops / seconds / 1e9 / bench.peak_gflops, bytes / seconds / 1e9,
            100 * bytes / seconds / 1e9 / bench.read_gbs);
@@ -254,7 +126,7 @@ static void bench_product(const char *name, void (*run)(const void *), int32_t R
 static void bench_products(void) {
     static const int32_t rows[] = {1, 2, 4, 6, 8, 24, 96, 504};
     static const int32_t qwen[][2] = {{1152, 896}, {896, 896}, {9728, 896}, {896, 4864}, {151936, 896}};
-    static const int32_t demo[][2] = {{256, 128}, {128, 128}, {768, 128}, {128, 384}, {200, 128}};
+    static const int32_t demo[][2] = {{384, 128}, {128, 128}, {512, 128}, {128, 256}, {200, 128}};
     for (int s = 0; s < 5; s++)
         for (int r = 0; r < 8; r++) {
             if (wanted("matmul"))
@@ -281,7 +153,8 @@ static void bench_products(void) {
 struct attend {
     struct attention_view view;
     struct attention_shape shape;
-    float *qkv, *k, *v, *out, *lse, *dout, *dqkv, *dk, *dv;
+    float *qkv, *k, *v, *out, *lse, *dout, *dqkv, *dk, *dv, *table;
+    int32_t *slots;
 };
 
 static void run_attention(const void *job) {
@@ -293,6 +166,12 @@ static void run_attention_backward(const void *job) {
     const struct attend *a = job;
     bench.ops->attention_backward(bench.device, a->dqkv, a->dk, a->dv, a->dout, a->out, a->lse, a->qkv, a->k, a->v,
                                   &a->view, a->shape);
+}
+
+static void run_rope(const void *job) {
+    const struct attend *a = job;
+    bench.ops->rope_forward(bench.device, a->qkv, a->dk, a->dv, a->table, a->view.row_position, a->slots, a->view.rows,
+                            a->shape);
 }
 
 /* trees of one prompt with answers; returns the job and the sum of attended keys over rows. */
@@ -333,6 +212,10 @@ static struct attend pack(struct attention_shape shape, int32_t trees, int32_t p
     job.lse = buffer(rows * N * 4);
     job.dk = buffer(rows * K * D * 4);
     job.dv = buffer(rows * K * D * 4);
+    job.table = fractions((prompt + length) * D);
+    job.slots = buffer(rows * 4);
+    for (int32_t r = 0; r < rows; r++)
+        job.slots[r] = r;
     return job;
 }
 
@@ -344,13 +227,15 @@ static void bench_attention(const char *name, struct attention_shape shape, int3
     snprintf(text, sizeof text, "R=%d keys=%.0f N=%d K=%d", job.view.rows, pairs / job.view.rows, shape.heads,
              shape.kv_heads);
     run_attention(&job);
-    double forward = best_seconds(run_attention, &job), backward = best_seconds(run_attention_backward, &job);
+    double rope = best_seconds(run_rope, &job), forward = best_seconds(run_attention, &job),
+           backward = best_seconds(run_attention_backward, &job);
     double flops = 4 * pairs * shape.heads * shape.head_dim;
     char backward_name[64];
     snprintf(backward_name, sizeof backward_name, "%s backward", name);
     int held = buffer_count;
     buffer_count = 0;
     print_figure(name, text, forward, flops, 0);
+    print_figure("rope", text, rope, 0, 8.0 * job.view.rows * (shape.heads + 2 * shape.kv_heads) * shape.head_dim);
     buffer_count = held;
     print_figure(backward_name, text, backward, 2.5 * flops, 0);
 }
@@ -412,14 +297,14 @@ static void run_sum_squares(const void *job) {
     const struct simple *s = job;
     double sum;
     bench.ops->sum_squares(bench.device, &sum, s->a, (int64_t)s->R * s->H);
-    sink = (float)sum;
+    machine_sink = (float)sum;
 }
 
 static void run_digest(const void *job) {
     const struct simple *s = job;
     struct digest digest;
     bench.ops->digest(bench.device, &digest, s->w.data, DTYPE_BF16, 0, (int64_t)s->R * s->H);
-    sink = (float)digest.low;
+    machine_sink = (float)digest.low;
 }
 
 /* bytes: read and written for one element of R x H */
@@ -447,7 +332,7 @@ static void bench_simple(const char *name, void (*run)(const void *), int32_t R,
 }
 
 static void bench_rest(void) {
-    static const int32_t shapes[][3] = {{504, 896, 4864}, {1000, 128, 384}};
+    static const int32_t shapes[][3] = {{504, 896, 4864}, {1000, 128, 256}};
     for (int s = 0; s < 2; s++) {
         int32_t R = shapes[s][0], H = shapes[s][1], F = shapes[s][2];
         bench_simple("rmsnorm", run_norm, R, H, 8);
@@ -494,14 +379,14 @@ int main(int argc, char **argv) {
         return 1;
     }
     bench.ops = bench.device->ops;
-    bench.peak_gflops = measure_peak();
-    bench.read_gbs = measure_reading();
+    bench.peak_gflops = machine_peak(bench.device);
+    bench.read_gbs = machine_reading(bench.device);
     printf("%s\npeak %.1f GFLOP/s fused multiply-add, %.1f GB/s reading\n\n", bench.device->name, bench.peak_gflops,
            bench.read_gbs);
     bench_products();
     if (wanted("attention")) {
         bench_attention("attention", (struct attention_shape){14, 2, 64, 0.125f}, 1, 150, 20, 100);
-        bench_attention("attention demo", (struct attention_shape){2, 1, 64, 0.125f}, 8, 40, 20, 12);
+        bench_attention("attention demo", (struct attention_shape){2, 2, 64, 0.125f}, 8, 40, 20, 12);
     }
     bench_rest();
     device_close(&bench.device);

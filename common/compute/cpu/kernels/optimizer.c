@@ -98,45 +98,36 @@ void PATH(sum_squares)(struct device *device, double *host_out, const float *g, 
 }
 
 struct digest_job {
-    const unsigned char *w;
+    const void *w;
     int bits; /* of an element */
     int64_t first;
     unsigned __int128 sums[TEAM_THREADS_MAX];
 };
 
-static uint64_t element_bits(const struct digest_job *c, int64_t i) {
-    uint16_t narrow;
-    uint32_t wide;
+static unsigned __int128 mix(const struct digest_job *c, int64_t i) {
+    uint64_t index = (uint64_t)(c->first + i);
     if (c->bits == 16)
-        memcpy(&narrow, c->w + 2 * i, sizeof narrow);
-    else
-        memcpy(&wide, c->w + 4 * i, sizeof wide);
-    return c->bits == 16 ? narrow : wide;
+        return digest_to_u128(digest_mix16(index, ((const uint16_t *)c->w)[i]));
+    return digest_to_u128(digest_mix32(index, ((const uint32_t *)c->w)[i]));
 }
 
-/* Elements begin .. end-1 of the buffer: singly up to a 64-bit word's border of the index, then word by word
- * (digest.h). */
+/* Elements begin .. end-1 of the buffer: singly up to the next border of a 64-bit word of the index, then words (digest.h). */
 static void digest_range(void *context, int64_t begin, int64_t end, int thread) {
     struct digest_job *c = context;
     int64_t per_word = 64 / c->bits, i = begin;
     unsigned __int128 sum = 0;
-    for (; i < end; i++) {
-        uint64_t index = (uint64_t)(c->first + i), place = index % (uint64_t)per_word;
-        if (place == 0 && end - i >= per_word)
-            break;
-        sum += (unsigned __int128)digest_key(index / (uint64_t)per_word) *
-               (element_bits(c, i) << place * (uint64_t)c->bits);
-    }
-    for (; end - i >= per_word; i += per_word) {
+    for (; i < end && (c->first + i) % per_word != 0; i++)
+        sum += mix(c, i);
+    const unsigned char *words = (const unsigned char *)c->w + i * c->bits / 8;
+    uint64_t key = (uint64_t)((c->first + i) / per_word);
+    int64_t count = (end - i) / per_word;
+    for (int64_t j = 0; j < count; j++) {
         uint64_t word;
-        memcpy(&word, c->w + i * c->bits / 8, sizeof word);
-        sum += (unsigned __int128)digest_key((uint64_t)(c->first + i) / (uint64_t)per_word) * word;
+        memcpy(&word, words + 8 * j, sizeof word);
+        sum += (unsigned __int128)digest_key(key + (uint64_t)j) * word;
     }
-    for (; i < end; i++) {
-        uint64_t index = (uint64_t)(c->first + i), place = index % (uint64_t)per_word;
-        sum += (unsigned __int128)digest_key(index / (uint64_t)per_word) *
-               (element_bits(c, i) << place * (uint64_t)c->bits);
-    }
+    for (i += count * per_word; i < end; i++)
+        sum += mix(c, i);
     c->sums[thread] += sum;
 }
 
