@@ -156,6 +156,8 @@ static uint32_t counters_of(const struct client *client, int64_t now_ms, struct 
         {"outbox_age_ms", (double)outbox_age_ms(client->outbox, now_ms)},
         {"weights_bytes", (double)ever},
         {"swaps", (double)client->swaps},
+        {"swaps_by_delta", (double)client->patches},
+        {"deltas_refused", client->sync ? (double)sync_refusals(client->sync) : 0},
         {"swap_pause_ms", (double)client->pause_ms},
     };
     uint32_t count = sizeof list / sizeof *list;

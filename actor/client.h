@@ -1,6 +1,7 @@
-/* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions out; it owns no
- * socket, no clock and no model. Runs on the transport thread; the generation thread is behind the actions `generate`, `cancel` and
- * `load` and answers through client_generated, client_refused, client_progress and client_swapped.
+/* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions
+ * out; it owns no socket, no clock and no model. Runs on the transport thread; the generation thread is behind the
+ * actions `generate`, `cancel`, `load` and `patch` and answers through client_generated, client_refused,
+ * client_progress, client_swapped and client_patch_refused.
  *
  *   joining   hello is said each CLIENT_HELLO_MS until welcome; a refusal with `again`, or a hub that says bye, begins it anew
  *   joined    model files are fetched, then weights; heartbeats each welcome.heartbeat_ms name every lease held
@@ -22,6 +23,7 @@
 
 #include "actor/generator.h"
 #include "common/base/buf.h"
+#include "common/weights/chain.h"
 #include "proto/limits.h"
 #include "proto/messages.h"
 
@@ -60,6 +62,9 @@ struct client_actions {
     void (*cancel)(void *context, uint64_t lease);
     /* Park what is unfinished and load these weights; what was given before and is of this version goes on. */
     void (*load)(void *context, void *take_weights, const struct message_manifest *manifest);
+    /* The same by deltas, in place. It ends in client_swapped, or in client_patch_refused with the weights as they
+     * were. */
+    void (*patch)(void *context, struct chain *take_chain);
 };
 
 struct client_settings {
@@ -97,6 +102,9 @@ void client_progress(struct client *client, const struct client_progress *list, 
                      const struct generator_counters *counters);
 void client_swapped(struct client *client, const struct digest *weights, const struct digest *canary, uint32_t pause_ms,
                     int64_t now_ms);
+
+/* The chain does not lead to what was announced: the version is fetched as a snapshot. */
+void client_patch_refused(struct client *client, const char *reason);
 
 /* ---- stopping ---- */
 /* Give back what is unfinished, take nothing more. */

@@ -27,6 +27,8 @@ struct worker {
     int64_t knock_ms;      /* knock again then, while credit is 0 */
 };
 
+#define EARLY_MAX (SYNC_VERSIONS_MAX + SYNC_DELTAS_MAX)
+
 enum client_phase { CLIENT_JOINING, CLIENT_JOINED };
 
 struct client {
@@ -52,19 +54,19 @@ struct client {
 
     /* model and weights */
     struct files *files;
-    struct sync *sync;                                /* NULL: model not open */
-    struct message_manifest early[SYNC_VERSIONS_MAX]; /* manifests before sync */
+    struct sync *sync;                        /* NULL: model not open */
+    struct message_manifest early[EARLY_MAX]; /* manifests before sync */
     uint32_t early_count;
     struct digest current, loaded; /* announced as current; on the device */
     uint32_t loaded_version, loading_version;
-    bool loading;
+    bool loading, patching;
 
     struct worker workers[WORKERS_MAX];
     struct outbox *outbox;
 
     /* counters */
     struct generator_counters generated;
-    uint64_t accepted, duplicate, not_wanted, dropped, swaps, pause_ms;
+    uint64_t accepted, duplicate, not_wanted, dropped, swaps, patches, pause_ms;
 };
 
 static inline struct digest no_digest(void) {

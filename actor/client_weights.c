@@ -43,8 +43,8 @@ enum status weights_welcome(struct client *client, const struct message_welcome 
 
 void weights_manifest(struct client *client, const struct message_manifest *manifest) {
     if (!client->sync) {
-        if (client->early_count == SYNC_VERSIONS_MAX) {
-            memmove(client->early, client->early + 1, (SYNC_VERSIONS_MAX - 1) * sizeof *client->early);
+        if (client->early_count == EARLY_MAX) {
+            memmove(client->early, client->early + 1, (EARLY_MAX - 1) * sizeof *client->early);
             client->early_count--;
         }
         client->early[client->early_count++] = *manifest;
@@ -87,17 +87,26 @@ static void give_waiting(struct client *client) {
     }
 }
 
+static void swap(struct client *client) {
+    client->loading = true;
+    client->patching = sync_has_chain(client->sync);
+    if (client->patching) {
+        struct chain *chain = sync_take_chain(client->sync);
+        client->loading_version = chain->version;
+        client->actions.patch(client->actions.context, chain);
+    } else {
+        struct message_manifest manifest;
+        void *weights = sync_take(client->sync, &manifest);
+        client->loading_version = manifest.version;
+        client->actions.load(client->actions.context, weights, &manifest);
+    }
+}
+
 static enum status fetch_next(struct client *client, struct digest next, int64_t now_ms) {
     bool known;
-    TRY(sync_want(client->sync, next, now_ms, &known));
-    if (sync_state(client->sync) != SYNC_READY || !digest_equal(sync_version(client->sync), next) ||
-        !swap_is_due(client))
-        return STATUS_OK;
-    struct message_manifest manifest;
-    void *weights = sync_take(client->sync, &manifest);
-    client->loading = true;
-    client->loading_version = manifest.version;
-    client->actions.load(client->actions.context, weights, &manifest);
+    TRY(sync_want(client->sync, next, client->loaded, now_ms, &known));
+    if (sync_state(client->sync) == SYNC_READY && digest_equal(sync_version(client->sync), next) && swap_is_due(client))
+        swap(client);
     return STATUS_OK;
 }
 
@@ -121,9 +130,18 @@ void client_swapped(struct client *client, const struct digest *weights, const s
     client->loaded = *weights;
     client->loaded_version = client->loading_version;
     client->swaps++;
+    client->patches += client->patching;
     client->pause_ms += pause_ms;
     struct message message = {.type = MESSAGE_SWAPPED, .swapped = {*weights, *canary, pause_ms}};
     client->actions.control(client->actions.context, &message);
+}
+
+void client_patch_refused(struct client *client, const char *reason) {
+    ASSERT(client->loading && client->patching);
+    client->loading = false;
+    sync_refused(client->sync);
+    log_event(LOG_WARNING, "deltas_refused", "version=%u reason=\"%s\" its snapshot is fetched instead",
+              client->loading_version, reason);
 }
 
 /* ---- the weights socket ---- */
@@ -136,8 +154,9 @@ enum status client_weights(struct client *client, const struct message *message,
     } else if (message->type == MESSAGE_GONE) {
         if (client->files)
             TRY(files_gone(client->files, &message->gone));
-        if (client->sync && message->gone.kind != FETCH_FILE) {
+        if (client->sync)
             sync_gone(client->sync, &message->gone);
+        if (client->sync && message->gone.kind == FETCH_SNAPSHOT) {
             if (digest_equal(client->current, message->gone.object))
                 client->current = client->loaded;
             if (!digest_equal(client->loaded, message->gone.object))

@@ -21,7 +21,7 @@
 #define PROGRESS_MS 100
 #define IDLE_MS 200
 
-enum command_type { COMMAND_OPEN, COMMAND_GENERATE, COMMAND_CANCEL, COMMAND_LOAD };
+enum command_type { COMMAND_OPEN, COMMAND_GENERATE, COMMAND_CANCEL, COMMAND_LOAD, COMMAND_PATCH };
 
 struct command {
     enum command_type type;
@@ -30,6 +30,7 @@ struct command {
     uint64_t lease; /* CANCEL */
     void *weights;  /* LOAD: taken */
     struct message_manifest manifest;
+    struct chain *chain;               /* PATCH: taken */
     struct generation_request request; /* GENERATE: its arrays lie behind the command */
     struct digest version;
 };
@@ -167,6 +168,25 @@ static enum status create_generator(struct engine *engine, enum dtype type) {
     return generator_create(engine->model, &limits, &engine->generator);
 }
 
+/* The weights are in place: who goes on, who stands still. begin: when generation stopped. */
+static enum status swapped(struct engine *engine, struct digest weights, double begin) {
+    engine->loaded = weights;
+    for (int32_t i = 0; i < engine->record_count; i++)
+        generator_pause(engine->generator, engine->records[i].lease,
+                        !digest_equal(engine->records[i].version, engine->loaded));
+    struct engine_event *event = event_create(ENGINE_SWAPPED, 0);
+    if (event) {
+        event->weights = weights;
+        enum status status = generator_canary(engine->generator, &event->canary);
+        if (status != STATUS_OK) {
+            free(event);
+            return status;
+        }
+        event->pause_ms = (uint32_t)((clock_seconds() - begin) * 1e3);
+    }
+    return emit(engine, event);
+}
+
 static enum status do_load(struct engine *engine, const struct command *command) {
     const struct message_manifest *manifest = &command->manifest;
     enum dtype type = (enum dtype)manifest->dtype;
@@ -179,17 +199,48 @@ static enum status do_load(struct engine *engine, const struct command *command)
     generator_park_all(engine->generator);
     model->device->ops->upload(model->device, model->data, command->weights, manifest->payload_bytes);
     TRY(model->device->ops->synchronize(model->device));
-    engine->loaded = manifest->weights;
-    for (int32_t i = 0; i < engine->record_count; i++)
-        generator_pause(engine->generator, engine->records[i].lease,
-                        !digest_equal(engine->records[i].version, engine->loaded));
-    struct engine_event *event = event_create(ENGINE_SWAPPED, 0);
-    if (event) {
-        event->weights = manifest->weights;
-        TRY(generator_canary(engine->generator, &event->canary));
-        event->pause_ms = (uint32_t)((clock_seconds() - begin) * 1e3);
-        log_event(LOG_INFO, "weights_loaded", "version=%u pause_ms=%u", manifest->version, event->pause_ms);
+    log_event(LOG_INFO, "weights_loaded", "version=%u seconds=%.3f", manifest->version, clock_seconds() - begin);
+    return swapped(engine, manifest->weights, begin);
+}
+
+/* In place where the host can write; else by way of the host. */
+static enum status apply_chain(struct engine *engine, const struct chain *chain) {
+    struct model *model = engine->model;
+    struct device *device = model->device;
+    uint64_t elements = (uint64_t)model->layout->total, bytes = elements * dtype_bytes(model->type);
+    if (device->kind == DEVICE_CPU)
+        return chain_apply(chain, engine->loaded, elements, device->threads, model->data);
+    void *host = malloc(bytes);
+    if (!host)
+        return fail(STATUS_NO_MEMORY, "version %u: no host memory to apply deltas in", chain->version);
+    device->ops->download(device, host, model->data, bytes);
+    enum status status = chain_apply(chain, engine->loaded, elements, engine->settings.threads, host);
+    if (status == STATUS_OK) {
+        device->ops->upload(device, model->data, host, bytes);
+        status = device->ops->synchronize(device);
     }
+    free(host);
+    return status;
+}
+
+static enum status do_patch(struct engine *engine, const struct command *command) {
+    const struct chain *chain = command->chain;
+    ASSERT(engine->generator); /* a chain begins at what is loaded */
+    double begin = clock_seconds();
+    generator_park_all(engine->generator);
+    enum status status = engine->model->type == DTYPE_BF16
+                             ? apply_chain(engine, chain)
+                             : fail(STATUS_MISMATCH, "version %u: deltas onto fp32 weights", chain->version);
+    if (status == STATUS_OK) {
+        log_event(LOG_INFO, "weights_patched", "version=%u deltas=%u bytes=%llu seconds=%.3f", chain->version,
+                  chain->hop_count, (unsigned long long)chain_bytes(chain), clock_seconds() - begin);
+        return swapped(engine, chain->to, begin);
+    }
+    if (status != STATUS_MISMATCH && status != STATUS_FORMAT)
+        return status;
+    struct engine_event *event = event_create(ENGINE_UNPATCHED, 0); /* the weights are as they were */
+    if (event)
+        snprintf(event->reason, sizeof event->reason, "%s", status_message());
     return emit(engine, event);
 }
 
@@ -209,12 +260,15 @@ static enum status do_command(struct engine *engine, const struct command *comma
         return STATUS_OK;
     case COMMAND_LOAD:
         return do_load(engine, command);
+    case COMMAND_PATCH:
+        return do_patch(engine, command);
     }
     return STATUS_OK;
 }
 
 static void command_destroy(struct command *command) {
     free(command->weights);
+    chain_destroy(&command->chain);
     free(command);
 }
 
@@ -422,6 +476,16 @@ enum status engine_load(struct engine *engine, void *take_weights, const struct 
         copy_command(&(struct command){.type = COMMAND_LOAD, .weights = take_weights, .manifest = *manifest}, 0, &copy);
     if (status != STATUS_OK) {
         free(take_weights);
+        return status;
+    }
+    return send(engine, copy);
+}
+
+enum status engine_patch(struct engine *engine, struct chain *take_chain) {
+    struct command *copy = NULL;
+    enum status status = copy_command(&(struct command){.type = COMMAND_PATCH, .chain = take_chain}, 0, &copy);
+    if (status != STATUS_OK) {
+        chain_destroy(&take_chain);
         return status;
     }
     return send(engine, copy);

@@ -1,8 +1,9 @@
 /* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its events, through
  * two bounded queues; neither ever waits for the other.
  *
- * A version is loaded in place: what is unfinished is parked, the weights are copied over, groups of the loaded version go on and
- * the others stand still. Nothing is generated from a version that its lease did not name. */
+ * A version is loaded in place: what is unfinished is parked, the weights are copied over or changed by deltas, groups
+ * of the loaded version go on and the others stand still. Nothing is generated from a version that its lease did not
+ * name. */
 #ifndef CANDOR_ACTOR_ENGINE_H
 #define CANDOR_ACTOR_ENGINE_H
 
@@ -36,14 +37,22 @@ enum status engine_open(struct engine *engine, const struct model_config *config
 enum status engine_generate(struct engine *engine, const struct message_lease *lease); /* copied */
 enum status engine_cancel(struct engine *engine, uint64_t lease);
 enum status engine_load(struct engine *engine, void *take_weights, const struct message_manifest *manifest);
+enum status engine_patch(struct engine *engine, struct chain *take_chain);
 
 /* ---- events ---- */
-enum engine_event_type { ENGINE_GENERATED, ENGINE_REFUSED, ENGINE_PROGRESS, ENGINE_SWAPPED, ENGINE_FAILED };
+enum engine_event_type {
+    ENGINE_GENERATED,
+    ENGINE_REFUSED,
+    ENGINE_PROGRESS,
+    ENGINE_SWAPPED,
+    ENGINE_UNPATCHED,
+    ENGINE_FAILED
+};
 
 struct engine_event {
     enum engine_event_type type;
     uint64_t lease;                     /* REFUSED */
-    char reason[STATUS_MESSAGE_BYTES];  /* REFUSED, FAILED */
+    char reason[STATUS_MESSAGE_BYTES];  /* REFUSED, UNPATCHED, FAILED */
     enum status status;                 /* FAILED: final */
     struct digest weights, canary;      /* SWAPPED */
     uint32_t pause_ms;                  /* SWAPPED */

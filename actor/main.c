@@ -143,6 +143,11 @@ static void load(void *context, void *take_weights, const struct message_manifes
     settle(self, engine_load(self->engine, take_weights, manifest));
 }
 
+static void patch(void *context, struct chain *take_chain) {
+    struct actor *self = context;
+    settle(self, engine_patch(self->engine, take_chain));
+}
+
 /* ---- receiving ---- */
 
 /* One frame of a socket into out_message. STATUS_AGAIN: none is there. A malformed one is counted (I5). */
@@ -204,6 +209,9 @@ static void take_event(struct actor *self, const struct engine_event *event) {
         break;
     case ENGINE_SWAPPED:
         client_swapped(self->client, &event->weights, &event->canary, event->pause_ms, now_ms);
+        break;
+    case ENGINE_UNPATCHED:
+        client_patch_refused(self->client, event->reason);
         break;
     case ENGINE_FAILED:
         settle(self, fail(event->status, "%s", event->reason));
@@ -325,7 +333,7 @@ static enum status open_client(struct actor *self) {
         .cache = self->cache,
     };
     struct client_actions actions = {self,        send_control, open_weights, send_fetch, open_worker, close_worker,
-                                     send_worker, open_model,   text_of_ids,  generate,   cancel,      load};
+                                     send_worker, open_model,   text_of_ids,  generate,   cancel,      load,       patch};
     return client_create(&settings, &actions, clock_boot_ms(), &self->client);
 }
 

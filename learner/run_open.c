@@ -7,6 +7,7 @@
 #include "common/base/build.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/weights/delta.h"
 #include "learner/support.h"
 #include "learner/run_internal.h"
 
@@ -209,10 +210,39 @@ static void release_version(void *context) {
     version_release(context);
 }
 
+/* From the version before, when it is alive: both are frozen, so the device may go on. None for fp32, of which every
+ * element changes, and none for a skipped step: its content is that of the version before. */
+static enum status make_delta(const struct run *run, const struct version *version, struct published *out) {
+    const struct version *before = run->version_count ? run->versions[run->version_count - 1] : NULL;
+    if (!before || before->number + 1 != version->number || version->type != DTYPE_BF16 ||
+        digest_equal(before->digest, version->digest))
+        return STATUS_OK;
+    double begin = clock_seconds();
+    uint8_t *data;
+    uint64_t bytes, changed;
+    TRY(delta_encode(before->data, version->data, version->elements, before->digest, run->device->threads, &data,
+                     &bytes, &changed));
+    struct delta delta;
+    enum status status = delta_open(data, bytes, &delta);
+    if (status == STATUS_OK && !digest_equal(delta.result, version->digest))
+        status = fail(STATUS_RUN_FAILED, "version %u: its copy in host memory is not what the device holds",
+                      version->number);
+    if (status != STATUS_OK) {
+        free(data);
+        return status;
+    }
+    out->take_delta = data;
+    out->delta_bytes = bytes;
+    out->delta_base = before->digest;
+    log_event(LOG_INFO, "delta", "version=%u bytes=%" PRIu64 " of=%" PRIu64 " changed=%.4f seconds=%.3f",
+              version->number, bytes, version->elements * dtype_bytes(version->type),
+              (double)changed / (double)version->elements, clock_seconds() - begin);
+    return STATUS_OK;
+}
+
 enum status run_add_version(struct run *run, struct version *version) {
     ASSERT(run->version_count < RUN_VERSIONS_MAX);
     ASSERT(run->version_count == 0 || run->versions[run->version_count - 1]->number < version->number);
-    run->versions[run->version_count++] = version;
     struct published published = {.version = version->number,
                                   .digest = version->digest,
                                   .canary = version->canary,
@@ -220,8 +250,13 @@ enum status run_add_version(struct run *run, struct version *version) {
                                   .elements = version->elements,
                                   .dtype = (uint8_t)version->type,
                                   .release = release_version,
-                                  .context = version_retain(version)};
-    enum status status = hub_server_publish(run->server, &published);
+                                  .context = version};
+    enum status status = make_delta(run, version, &published);
+    run->versions[run->version_count++] = version;
+    if (status != STATUS_OK)
+        return status;
+    version_retain(version);
+    status = hub_server_publish(run->server, &published);
     if (status != STATUS_OK)
         version_release(version);
     return status;

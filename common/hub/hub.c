@@ -165,7 +165,44 @@ struct version *hub_keep_version(struct hub *hub, struct digest weights) {
     return version;
 }
 
+static void tell_actors(struct hub *hub, const struct message_manifest *manifest) {
+    struct message message = {.type = MESSAGE_MANIFEST, .manifest = *manifest};
+    for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
+        const struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
+        if (peer->role == ROLE_ACTOR)
+            hub_send(hub, peer->connection, &message);
+    }
+}
+
+/* The one that leads to the lowest version makes room. */
+static void keep_delta(struct hub *hub, const struct message_manifest *manifest) {
+    uint32_t at = 0, lowest = 0;
+    for (; at < hub->delta_count; at++) {
+        const struct message_manifest *delta = &hub->deltas[at];
+        if (digest_equal(delta->weights, manifest->weights) && digest_equal(delta->base, manifest->base))
+            break;
+        if (delta->version < hub->deltas[lowest].version)
+            lowest = at;
+    }
+    if (at == DELTAS_MAX)
+        at = lowest;
+    else if (at == hub->delta_count)
+        hub->delta_count++;
+    hub->deltas[at] = *manifest;
+}
+
+void hub_retire_deltas(struct hub *hub, uint32_t version) {
+    for (uint32_t i = hub->delta_count; i-- > 0;)
+        if (hub->deltas[i].version < version)
+            hub->deltas[i] = hub->deltas[--hub->delta_count];
+}
+
 enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms) {
+    if (manifest->form == FORM_DELTA) {
+        keep_delta(hub, manifest);
+        tell_actors(hub, manifest);
+        return STATUS_OK;
+    }
     struct version *version = hub_keep_version(hub, manifest->weights);
     if (!version)
         return fail(STATUS_LIMIT, "version %u: %d versions are published already", manifest->version, MANIFESTS_MAX);
@@ -173,12 +210,7 @@ enum status hub_publish(struct hub *hub, const struct message_manifest *manifest
         hub->versions[i].manifest.current = 0;
     version->manifest = *manifest;
     version->published = true;
-    struct message message = {.type = MESSAGE_MANIFEST, .manifest = *manifest};
-    for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
-        const struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
-        if (peer->role == ROLE_ACTOR)
-            hub_send(hub, peer->connection, &message);
-    }
+    tell_actors(hub, manifest);
     hub_serve(hub, now_ms);
     return STATUS_OK;
 }

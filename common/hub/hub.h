@@ -74,10 +74,13 @@ void hub_destroy(struct hub **hub);
 enum status hub_offer(struct hub *hub, const struct hub_work *work, int64_t now_ms);
 /* Forget open work: its leases are revoked, its groups not wanted. Absent is fine. */
 void hub_withdraw(struct hub *hub, uint8_t stream, uint32_t step);
-/* Tell actors of a version: how to get it. Kept for late joiners until retired. STATUS_LIMIT when too many are kept. */
+/* Tell actors of a version: how to get it. Kept for late joiners until retired. STATUS_LIMIT when too many are kept. A delta
+ * (FORM_DELTA) is another way to a version and told before its snapshot, so that no actor sets out to fetch that. */
 enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms);
 /* Nobody can get it any more: open work of this version is withdrawn. */
 void hub_retire(struct hub *hub, const struct digest *weights);
+/* Deltas that lead to versions below are no longer told to those who join. */
+void hub_retire_deltas(struct hub *hub, uint32_t version);
 /* The learner's own canary of a version, published or about to be; actors of the class must agree (DESIGN section 5.3). One that
  * does not is refused, its leases are offered to others, and its groups are not wanted. */
 void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary, int64_t now_ms);

@@ -17,6 +17,7 @@
 #define HUB_STOOD_HEARTBEATS 3
 #define HUB_STOOD_MS_LEAST 1000
 #define MANIFESTS_MAX 32    /* STORE_VERSIONS_MAX of common/weights */
+#define DELTAS_MAX 64       /* STORE_DELTAS_MAX of common/weights */
 #define SPECULATE_SCAN 1024 /* leases looked at in a tick */
 #define COPIES_MAX 2        /* ACTIVE leases of one slot, speculative ones included */
 
@@ -67,6 +68,8 @@ struct hub {
     uint32_t peer_count, actor_count, worker_count;
     struct version versions[MANIFESTS_MAX];
     uint32_t version_count;
+    struct message_manifest deltas[DELTAS_MAX];
+    uint32_t delta_count;
     int64_t last_tick_ms;
     double mean_ms; /* of a lease from grant to acceptance, smoothed; 0: none yet */
     bool draining, said_bye;

@@ -140,8 +140,12 @@ static bool is_refused(struct hub *hub, const struct message_hello *hello, bool 
     return false;
 }
 
-/* The current one first: an actor that joins fetches what new leases name. */
+/* Deltas, then snapshots, the current one first: an actor that joins fetches what new leases name, by the shortest way. */
 static void send_manifests(struct hub *hub, const struct peer *peer) {
+    for (uint32_t i = 0; i < hub->delta_count; i++) {
+        struct message message = {.type = MESSAGE_MANIFEST, .manifest = hub->deltas[i]};
+        hub_send(hub, peer->connection, &message);
+    }
     for (int current = 1; current >= 0; current--) {
         for (uint32_t i = 0; i < hub->version_count; i++) {
             const struct version *version = &hub->versions[i];

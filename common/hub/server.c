@@ -27,6 +27,9 @@
 #define WEIGHTS_TURN 4
 #define CUT_OFF_MAX 256 /* connections that failed while one message was handled; more of them fail again */
 #define TELEMETRY_MS 1000
+/* Deltas kept below the lowest published version: a slow actor that is so many versions behind still goes on by deltas.
+ */
+#define DELTAS_BEHIND 4
 
 /* Asked by another thread, answered by the hub's. */
 struct call {
@@ -466,8 +469,19 @@ void hub_server_interrupt(struct hub_server *server) {
 
 /* ---- versions ---- */
 
+static enum status publish_delta(struct hub_server *server, struct published *published, int64_t now_ms) {
+    if (!published->take_delta)
+        return STATUS_OK;
+    struct message_manifest manifest = content_delta_manifest(
+        published->version, published->digest, published->delta_base, published->elements, published->delta_bytes);
+    void *delta = published->take_delta;
+    published->take_delta = NULL;
+    TRY(store_publish_delta(server->store, &manifest, delta));
+    return hub_publish(server->hub, &manifest, now_ms);
+}
+
 static enum status run_publish(struct hub_server *server, void *argument) {
-    const struct published *published = argument;
+    struct published *published = argument;
     int64_t now_ms = clock_boot_ms();
     struct message_manifest manifest =
         content_manifest(published->version, published->digest, published->elements, (enum dtype)published->dtype);
@@ -477,7 +491,8 @@ static enum status run_publish(struct hub_server *server, void *argument) {
                     STORE_VERSIONS_MAX);
     TRY(store_publish(server->store, &manifest, published->data));
     hub_canary(server->hub, &published->digest, &published->canary, now_ms);
-    enum status status = hub_publish(server->hub, &manifest, now_ms);
+    enum status status = publish_delta(server, published, now_ms);
+    status = status == STATUS_OK ? hub_publish(server->hub, &manifest, now_ms) : status;
     if (status != STATUS_OK) {
         store_retire(server->store, published->digest);
         return status;
@@ -488,7 +503,9 @@ static enum status run_publish(struct hub_server *server, void *argument) {
 
 enum status hub_server_publish(struct hub_server *server, const struct published *published) {
     struct published copy = *published;
-    return ask(server, run_publish, &copy);
+    enum status status = ask(server, run_publish, &copy);
+    free(copy.take_delta);
+    return status;
 }
 
 static const struct published *find_published(const struct hub_server *server, struct digest digest) {
@@ -517,6 +534,17 @@ static enum status retire_one(struct hub_server *server, const struct published 
     return status;
 }
 
+/* Deltas that lead to the lowest published version, or to one before it, lead nowhere that is needed. */
+static void retire_deltas(struct hub_server *server) {
+    uint32_t lowest = UINT32_MAX;
+    for (uint32_t i = 0; i < server->published_count; i++)
+        lowest = server->published[i].version < lowest ? server->published[i].version : lowest;
+    if (server->published_count == 0 || lowest < DELTAS_BEHIND)
+        return;
+    store_retire_deltas(server->store, lowest - DELTAS_BEHIND + 1);
+    hub_retire_deltas(server->hub, lowest - DELTAS_BEHIND + 1);
+}
+
 struct version_range {
     uint32_t first, end;
 };
@@ -537,6 +565,7 @@ static enum status run_retire(struct hub_server *server, void *argument) {
         enum status one = retire_one(server, &retired[i]);
         status = status == STATUS_OK ? one : status;
     }
+    retire_deltas(server);
     return status;
 }
 

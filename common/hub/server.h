@@ -36,14 +36,18 @@ enum status hub_server_offer(struct hub_server *server, const struct hub_work *w
 /* Forget offered work, or what was collected of it. */
 void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t step);
 
-/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on the
- * hub's thread. On failure it is not called. */
+/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on
+ * the hub's thread. With a delta from an older version (delta.h): free()d by the server in any case, and served for as
+ * long as a version below it is published, and a little longer. On failure release is not called. */
 struct published {
     uint32_t version;
     struct digest digest, canary; /* canary zero: none to compare */
     const void *data;
     uint64_t elements;
     uint8_t dtype;
+    void *take_delta; /* [delta_bytes]; NULL: none */
+    uint64_t delta_bytes;
+    struct digest delta_base;
     void (*release)(void *context);
     void *context;
 };

@@ -18,8 +18,12 @@ struct digest content_digest(const void *data, uint64_t first, uint64_t bytes);
 /* The manifest of a snapshot. */
 struct message_manifest content_manifest(uint32_t version, struct digest weights, uint64_t elements, enum dtype type);
 
-/* A manifest that arrived: sizes that agree with each other and with the model's number of parameters. STATUS_MISMATCH;
- * STATUS_UNSUPPORTED for a form that is not built yet. */
+/* The manifest of a delta of payload_bytes (delta.h) that leads from version - 1's weights, `base`, to `weights`. */
+struct message_manifest content_delta_manifest(uint32_t version, struct digest weights, struct digest base,
+                                               uint64_t elements, uint64_t payload_bytes);
+
+/* A manifest that arrived: sizes that agree with each other and with the model's number of parameters.
+ * STATUS_MISMATCH. */
 enum status content_check(const struct message_manifest *manifest, uint64_t elements);
 
 #endif

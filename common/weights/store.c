@@ -21,9 +21,16 @@ struct version {
     const uint8_t *data;
 };
 
+struct stored_delta {
+    struct message_manifest manifest;
+    uint8_t *data; /* owned */
+};
+
 struct store {
     struct version versions[STORE_VERSIONS_MAX];
     uint32_t version_count;
+    struct stored_delta deltas[STORE_DELTAS_MAX];
+    uint32_t delta_count;
     struct model_file files[FILE_NAMES];
     int fds[FILE_NAMES];
     uint32_t file_count;
@@ -44,8 +51,10 @@ static void close_files(struct store *store) {
 }
 
 void store_destroy(struct store **store) {
-    if (*store)
+    if (*store) {
+        store_retire_deltas(*store, UINT32_MAX);
         close_files(*store);
+    }
     free(*store);
     *store = NULL;
 }
@@ -99,6 +108,7 @@ static struct version *find_version(struct store *store, struct digest weights) 
 }
 
 enum status store_publish(struct store *store, const struct message_manifest *manifest, const void *data) {
+    ASSERT(manifest->form == FORM_SNAPSHOT);
     TRY(content_check(manifest, manifest->elements));
     struct version *version = find_version(store, manifest->weights);
     if (!version) {
@@ -115,6 +125,51 @@ void store_retire(struct store *store, struct digest weights) {
     struct version *version = find_version(store, weights);
     if (version)
         *version = store->versions[--store->version_count];
+}
+
+/* ---- deltas ---- */
+
+static struct stored_delta *find_delta(struct store *store, struct digest base, struct digest weights) {
+    for (uint32_t i = 0; i < store->delta_count; i++)
+        if (digest_equal(store->deltas[i].manifest.weights, weights) &&
+            digest_equal(store->deltas[i].manifest.base, base))
+            return &store->deltas[i];
+    return NULL;
+}
+
+static void drop_delta(struct store *store, struct stored_delta *delta) {
+    free(delta->data);
+    *delta = store->deltas[--store->delta_count];
+}
+
+static struct stored_delta *lowest_delta(struct store *store) {
+    struct stored_delta *lowest = &store->deltas[0];
+    for (uint32_t i = 1; i < store->delta_count; i++)
+        if (store->deltas[i].manifest.version < lowest->manifest.version)
+            lowest = &store->deltas[i];
+    return lowest;
+}
+
+enum status store_publish_delta(struct store *store, const struct message_manifest *manifest, void *take_data) {
+    ASSERT(manifest->form == FORM_DELTA);
+    enum status status = content_check(manifest, manifest->elements);
+    if (status != STATUS_OK) {
+        free(take_data);
+        return status;
+    }
+    struct stored_delta *same = find_delta(store, manifest->base, manifest->weights);
+    if (same)
+        drop_delta(store, same);
+    else if (store->delta_count == STORE_DELTAS_MAX)
+        drop_delta(store, lowest_delta(store));
+    store->deltas[store->delta_count++] = (struct stored_delta){*manifest, take_data};
+    return STATUS_OK;
+}
+
+void store_retire_deltas(struct store *store, uint32_t version) {
+    for (uint32_t i = store->delta_count; i-- > 0;)
+        if (store->deltas[i].manifest.version < version)
+            drop_delta(store, &store->deltas[i]);
 }
 
 /* ---- fetches ---- */
@@ -134,6 +189,12 @@ static bool find_object(struct store *store, const struct message_fetch *fetch, 
                 (struct object){version->data, -1, version->manifest.payload_bytes, version->manifest.chunk_bytes};
         return version;
     }
+    if (fetch->kind == FETCH_DELTA) {
+        const struct stored_delta *delta = find_delta(store, fetch->base, fetch->object);
+        if (delta)
+            *out_object = (struct object){delta->data, -1, delta->manifest.payload_bytes, delta->manifest.chunk_bytes};
+        return delta;
+    }
     for (uint32_t i = 0; fetch->kind == FETCH_FILE && i < store->file_count; i++)
         if (digest_equal(store->files[i].digest, fetch->object)) {
             *out_object = (struct object){NULL, store->fds[i], store->files[i].bytes, CHUNK_BYTES_MAX};
@@ -149,16 +210,12 @@ static void reply_gone(const struct message_fetch *fetch, const char *reason, st
 }
 
 void store_fetch(struct store *store, const struct message_fetch *fetch, store_reply reply, void *context) {
+    static const char *const absent[] = {[FETCH_SNAPSHOT] = "this version is retired or was never published",
+                                         [FETCH_DELTA] = "this delta is retired or was never published",
+                                         [FETCH_FILE] = "no such file of the model"};
     struct object object;
-    if (fetch->kind == FETCH_DELTA) {
-        reply_gone(fetch, "weights as deltas are not built yet", reply, context);
-        return;
-    }
     if (!find_object(store, fetch, &object)) {
-        reply_gone(fetch,
-                   fetch->kind == FETCH_SNAPSHOT ? "this version is retired or was never published"
-                                                 : "no such file of the model",
-                   reply, context);
+        reply_gone(fetch, absent[fetch->kind], reply, context);
         return;
     }
     uint64_t chunks = (object.bytes + object.chunk_bytes - 1) / object.chunk_bytes;

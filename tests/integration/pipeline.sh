@@ -134,6 +134,9 @@ stop actor1 reward1
 [ "$(lines one)" = $steps ] || die "run one: $(lines one) steps"
 [ "$(column one weights | sort -u | wc -l)" = $steps ] || die "run one: weights that did not change"
 [ "$(column one grad_norm | grep -c '^0$')" = 0 ] || die "run one: a gradient of 0"
+[ "$(grep -c " delta version=" learner.log)" = $steps ] || die "run one: not a delta for each step"
+[ "$(grep -c " weights_loaded " actor1.log)" = 1 ] || die "run one: the actor took more than one whole snapshot"
+[ "$(grep -c " weights_patched " actor1.log)" -ge $steps ] || die "run one: the actor did not go on by deltas"
 for version in 0 3 6; do
     [ "$(wc -l <one/eval/step-00000$version.jsonl)" = 31 ] || die "eval of version $version: right would be a header and 30 questions"
 done

@@ -39,7 +39,7 @@ static char root[] = "/tmp/candor-churn-test-XXXXXX";
 static char model_directory[PATH_BYTES], cache[PATH_BYTES];
 static uint64_t elements;
 static void *weights[STEPS];
-static struct message_manifest manifests[STEPS];
+static struct message_manifest manifests[STEPS], deltas[STEPS]; /* deltas[v] from v - 1 */
 static struct digest reference[STEPS][QUESTIONS];
 static struct store *store;
 
@@ -66,7 +66,7 @@ static struct {
     struct slot slots[STEPS][QUESTIONS];
     struct actor actors[ACTORS];
     uint64_t next_lease, next_incarnation;
-    uint32_t filled, duplicates, kills, revokes, loads, parked, back;
+    uint32_t filled, duplicates, kills, revokes, loads, patches, unpatched, parked, back;
     uint64_t seed;
     uint32_t dice;
 } sim;
@@ -109,8 +109,10 @@ static void make_reference(struct device *device, uint32_t step) {
     struct generator *generator;
     struct generator_limits limits = {64, 256, 8192, 8};
     ASSERT_OK(model_create(device, &tiny, DTYPE_BF16, 128, 0, &model));
-    ASSERT_OK(model_initialise(model, 100 + step, 0.05));
+    ASSERT_OK(model_initialise(model, 100, 0.05));
     elements = (uint64_t)model->layout->total;
+    for (uint64_t i = step; step && i < elements; i += 20 + step) /* few, by much: answers differ, deltas are short */
+        ((uint16_t *)model->data)[i] = (uint16_t)(((uint16_t *)model->data)[i] + 64);
     weights[step] = malloc(elements * 2);
     memcpy(weights[step], model->data, elements * 2);
     manifests[step] = content_manifest(step, content_digest(weights[step], 0, elements * 2), elements, DTYPE_BF16);
@@ -144,6 +146,15 @@ static void make_reference(struct device *device, uint32_t step) {
     }
     generator_destroy(&generator);
     model_destroy(&model);
+}
+
+static enum status publish_delta(uint32_t step) {
+    uint8_t *data;
+    uint64_t bytes;
+    struct digest base = manifests[step - 1].weights;
+    TRY(delta_encode(weights[step - 1], weights[step], elements, base, 1, &data, &bytes, NULL));
+    deltas[step] = content_delta_manifest(step, manifests[step].weights, base, elements, bytes);
+    return store_publish_delta(store, &deltas[step], data);
 }
 
 /* ---- actions ---- */
@@ -231,6 +242,14 @@ static void on_load(void *context, void *take_weights, const struct message_mani
     ASSERT_OK(engine_load(actor->engine, take_weights, manifest));
 }
 
+static void on_patch(void *context, struct chain *take_chain) {
+    struct actor *actor = context;
+    sim.patches++;
+    if (dice(8) == 0) /* a delta that arrived whole and is wrong all the same */
+        take_chain->to.low++;
+    ASSERT_OK(engine_patch(actor->engine, take_chain));
+}
+
 /* ---- actors come and go ---- */
 
 static void say(struct actor *actor, const struct message *message) {
@@ -253,6 +272,10 @@ static void join(struct actor *actor) {
     message.welcome.files = (struct model_file *)(uintptr_t)store_files(store, &count);
     message.welcome.file_count = count;
     say(actor, &message);
+    for (int v = 1; v < STEPS; v++) {
+        message = (struct message){.type = MESSAGE_MANIFEST, .manifest = deltas[v]};
+        say(actor, &message);
+    }
     for (int v = 0; v < STEPS; v++) {
         message = (struct message){.type = MESSAGE_MANIFEST, .manifest = manifests[v]};
         message.manifest.current = v == 0;
@@ -278,9 +301,9 @@ static void start(struct actor *actor) {
         .capacity_samples = 32,
         .outbox_bytes = 1u << 20,
         .cache = cache};
-    struct client_actions actions = {actor,     on_control,      on_weights_open, on_fetch,
-                                     on_worker, on_worker_close, on_worker_send,  on_model_open,
-                                     on_text,   on_generate,     on_cancel,       on_load};
+    struct client_actions actions = {actor,           on_control,     on_weights_open, on_fetch, on_worker,
+                                     on_worker_close, on_worker_send, on_model_open,   on_text,  on_generate,
+                                     on_cancel,       on_load,        on_patch};
     ASSERT_OK(client_create(&settings, &actions, clock_boot_ms(), &actor->client));
 }
 
@@ -349,7 +372,10 @@ static void take_event(struct actor *actor, const struct engine_event *event) {
         client_progress(actor->client, event->progress, event->progress_count, &event->counters);
     } else if (event->type == ENGINE_SWAPPED)
         client_swapped(actor->client, &event->weights, &event->canary, event->pause_ms, now_ms);
-    else
+    else if (event->type == ENGINE_UNPATCHED) {
+        sim.unpatched++;
+        client_patch_refused(actor->client, event->reason);
+    } else
         fail_msg("event %d: %s", event->type, event->reason);
 }
 
@@ -426,10 +452,13 @@ static void bits_survive_churn(void **state) {
     (void)state;
     memset(&sim, 0, sizeof sim);
     uint64_t seed = 0;
-    while (seed < 40 && (sim.duplicates < 10 || sim.kills < 5 || sim.parked < 5 || sim.revokes < 10))
+    while (seed < 40 && (sim.duplicates < 10 || sim.kills < 5 || sim.parked < 5 || sim.revokes < 10 ||
+                         sim.patches < 20 || sim.unpatched < 2))
         run_once(seed++);
-    printf("%d runs: %u leases, %u duplicates, %u kills, %u loads, %u parked, %u revokes\n", (int)seed,
-           (unsigned)sim.next_lease, sim.duplicates, sim.kills, sim.loads, sim.parked, sim.revokes);
+    printf("%d runs: %u leases, %u duplicates, %u kills, %u loads, %u patches, %u refused, %u parked, "
+           "%u revokes\n",
+           (int)seed, (unsigned)sim.next_lease, sim.duplicates, sim.kills, sim.loads, sim.patches, sim.unpatched,
+           sim.parked, sim.revokes);
     assert_true(seed < 40); /* else the churn was too kind */
 }
 
@@ -451,6 +480,8 @@ int main(void) {
     for (uint32_t step = 0; step < STEPS; step++) {
         make_reference(device, step);
         if (store_publish(store, &manifests[step], weights[step]) != STATUS_OK)
+            return 1;
+        if (step && publish_delta(step) != STATUS_OK)
             return 1;
     }
     const struct CMUnitTest tests[] = {cmocka_unit_test(bits_survive_churn)};

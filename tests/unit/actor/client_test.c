@@ -30,7 +30,7 @@ static struct fake {
     uint64_t generated[OUT_MAX], cancelled[OUT_MAX];
     uint32_t generated_count, cancelled_count, models, weights_opened;
     struct digest load; /* wanted by the load action, not done yet */
-    uint32_t loads;
+    uint32_t loads, patches;
     bool worker_open[4], deaf[4];
     struct message worker[OUT_MAX];
     uint32_t worker_slot[OUT_MAX], worker_count;
@@ -154,6 +154,14 @@ static void on_load(void *context, void *take_weights, const struct message_mani
     free(take_weights);
 }
 
+static void on_patch(void *context, struct chain *take_chain) {
+    (void)context;
+    assert_true(digest_is_zero(fake.load));
+    fake.load = take_chain->to;
+    fake.patches++;
+    chain_destroy(&take_chain);
+}
+
 static void tick(int64_t by_ms) {
     fake.now_ms += by_ms;
     ASSERT_OK(client_tick(fake.client, fake.now_ms));
@@ -199,6 +207,18 @@ static void publish(int version, bool current) {
     ASSERT_OK(control(&message));
 }
 
+/* From the version before. */
+static void publish_delta(int version) {
+    uint8_t *data;
+    uint64_t bytes;
+    struct digest base = manifests[version - 1].weights;
+    ASSERT_OK(delta_encode(versions[version - 1], versions[version], ELEMENTS, base, 1, &data, &bytes, NULL));
+    struct message message = {.type = MESSAGE_MANIFEST};
+    message.manifest = content_delta_manifest((uint32_t)version, manifests[version].weights, base, ELEMENTS, bytes);
+    ASSERT_OK(store_publish_delta(fake.store, &message.manifest, data));
+    ASSERT_OK(control(&message));
+}
+
 static void workers(uint32_t count, const uint64_t *incarnations) {
     static const char *const endpoints[] = {"ipc:///tmp/a", "ipc:///tmp/b", "ipc:///tmp/c"};
     struct worker_entry entries[3];
@@ -238,9 +258,9 @@ static void open_fake(uint64_t outbox_bytes) {
                                        .capacity_samples = 64,
                                        .outbox_bytes = outbox_bytes,
                                        .cache = cache};
-    struct client_actions actions = {NULL,           on_control,      on_weights_open, on_fetch,
-                                     on_worker_open, on_worker_close, on_worker_send,  on_model_open,
-                                     on_text,        on_generate,     on_cancel,       on_load};
+    struct client_actions actions = {
+        NULL,          on_control, on_weights_open, on_fetch,  on_worker_open, on_worker_close, on_worker_send,
+        on_model_open, on_text,    on_generate,     on_cancel, on_load,        on_patch};
     ASSERT_OK(client_create(&settings, &actions, 0, &fake.client));
 }
 
@@ -660,6 +680,66 @@ static void wrong_weights_twice_end_the_process(void **state) {
     close_fake();
 }
 
+static void deltas_lead_there_and_back(void **state) {
+    (void)state;
+    open_ready();
+    publish_delta(1);
+    publish(1, false);
+    publish_delta(2);
+    publish(2, true);
+    serve();
+    assert_true(digest_equal(fake.load, manifests[2].weights));
+    swapped();
+    assert_int_equal(fake.patches, 1); /* both in one */
+    lease(1, 1, 4);
+    serve();
+    assert_true(digest_equal(fake.load, manifests[1].weights));
+    swapped();
+    assert_int_equal(fake.generated_count, 1);
+    assert_int_equal(fake.patches, 2);
+    assert_int_equal(fake.loads, 1);
+    close_fake();
+}
+
+static void refused_deltas_are_followed_by_a_snapshot(void **state) {
+    (void)state;
+    open_ready();
+    publish_delta(1);
+    publish(1, true);
+    serve();
+    assert_int_equal(fake.patches, 1);
+    fake.load = (struct digest){0, 0};
+    client_patch_refused(fake.client, "a test");
+    tick(1);
+    serve();
+    assert_int_equal(fake.loads, 2);
+    assert_true(digest_equal(fake.load, manifests[1].weights));
+    swapped();
+    lease(1, 0, 3); /* back: of deltas refused once none is used again */
+    serve();
+    assert_int_equal(fake.loads, 3);
+    swapped();
+    publish_delta(2);
+    publish(2, true);
+    close_fake();
+}
+
+static void a_retired_delta_takes_no_lease_away(void **state) {
+    (void)state;
+    open_ready();
+    publish_delta(1);
+    store_retire_deltas(fake.store, UINT32_MAX);
+    publish(1, true);
+    lease(1, 1, 3);
+    serve();
+    assert_int_equal(fake.patches, 0);
+    assert_int_equal(fake.loads, 2);
+    swapped();
+    assert_int_equal(fake.generated_count, 1);
+    assert_int_equal(count_control(MESSAGE_GIVE_BACK), 0);
+    close_fake();
+}
+
 /* ---- stopping ---- */
 
 static void a_drain_gives_back_and_waits_for_answers(void **state) {
@@ -835,6 +915,9 @@ int main(void) {
         cmocka_unit_test(an_older_step_parks_newer_work),
         cmocka_unit_test(leases_of_a_retired_version_are_given_back),
         cmocka_unit_test(wrong_weights_twice_end_the_process),
+        cmocka_unit_test(deltas_lead_there_and_back),
+        cmocka_unit_test(refused_deltas_are_followed_by_a_snapshot),
+        cmocka_unit_test(a_retired_delta_takes_no_lease_away),
         cmocka_unit_test(a_drain_gives_back_and_waits_for_answers),
         cmocka_unit_test(a_hub_that_says_bye_is_waited_for),
         cmocka_unit_test(the_state_says_what_is_awaited),
