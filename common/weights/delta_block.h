@@ -1,7 +1,8 @@
 /* One block of a delta (delta.h). Private to common/weights.
  *
- *   sparse   gap_k u8 <= 15, step_k u8 <= 15, count - 1 u16, then for each changed element two codes, LSB first, the
- * last byte filled with zeros: gap    elements since the one before (unchanged ones between), Rice coded with gap_k
+ *   sparse   gap_k u8 <= 15, step_k u8 <= 15, count - 1 u16, then for each changed element two codes, LSB first, the last
+ *            byte filled with zeros:
+ *              gap    unchanged elements since the changed one before, Rice coded with gap_k
  *              step   how far the bit pattern moved: +1, -1, +2, -2 ... as 0, 1, 2, 3 ..., Rice coded with step_k
  *   dense    0xFF, then the difference after - before modulo 2^16 of every element; whenever sparse is not smaller
  *
