@@ -7,7 +7,8 @@
  * Rules that make the determinism contract (DESIGN section 5) true:
  *   O1 forward: the bits of row r depend on row r's inputs (and the keys it attends to) alone: not on R, on the place of the
  *      row, on other rows, on the thread count. Sums over a dimension run in one fixed order.
- *   O2 backward: sums over rows run in ascending row order, whatever the thread count.
+ *   O2 backward: sums over rows run in ascending row order, whatever the thread count. On the CPU a parameter's gradient goes on
+ *      from the sum that is there, so rows in several calls give the bits of one call.
  *   O3 exp, log, rsqrt are Candor's own (math.h here), never libm's.
  *   O4 attention: keys in blocks of KV_PAGE_TOKENS cut at multiples of the absolute position, ascending.
  * Operations cannot fail; a device fault shows at the next synchronize. They are asynchronous where the device is. */
@@ -65,7 +66,8 @@ struct ops {
     /* ---- memory; bytes of 0 is allowed ---- */
     enum status (*allocate)(struct device *device, size_t bytes, void **out_memory); /* zeroed, 64-byte aligned */
     void (*release)(struct device *device, void *memory);
-    void (*upload)(struct device *device, void *to, const void *host_from, size_t bytes); /* host_from may change after it */
+    void (*upload)(struct device *device, void *to, const void *host_from,
+                   size_t bytes); /* host_from may change after it */
     void (*download)(struct device *device, void *host_to, const void *from, size_t bytes); /* waits */
     void (*copy)(struct device *device, void *to, const void *from, size_t bytes);
     void (*zero)(struct device *device, void *memory, size_t bytes);
@@ -159,7 +161,7 @@ struct ops {
                   int64_t count, const struct adamw_step *step);
     /* host *out = sum of squares, in double, over fixed blocks in order; waits. NaN and infinity propagate. */
     void (*sum_squares)(struct device *device, double *host_out, const float *g, int64_t count);
-    /* host *out = sum over i of mix(first + i, bits of w[i]) modulo 2^128 (DESIGN section 8); waits. */
+    /* host *out = sum over i of mix(first + i, bits of w[i]) modulo 2^128 (digest.h; DESIGN section 8); waits. */
     void (*digest)(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                    int64_t count);
 };
