@@ -1,6 +1,7 @@
 /* Credit and offers: which actor gets which slot, and what becomes of leases that are not answered. */
 #include "common/hub/internal.h"
 
+#include "common/base/plant.h"
 #include <stdlib.h>
 #include <stdio.h>
 
@@ -29,7 +30,7 @@ static bool fits(const struct peer *peer, uint32_t samples, uint64_t bytes) {
 
 void hub_stand_in_line(struct hub *hub, struct peer *peer) {
     bool room = peer->used_samples == 0 || peer->used_samples < peer->capacity_samples;
-    if (peer->role != ROLE_ACTOR || peer->distrusted || peer->connection == 0 || !room)
+    if (peer->role != ROLE_ACTOR || peer->distrusted || peer->sated || peer->connection == 0 || !room)
         list_remove(&peer->hungry);
     else if (!list_linked(&peer->hungry))
         list_push_back(&hub->hungry, &peer->hungry);
@@ -41,7 +42,7 @@ void hub_stand_in_line(struct hub *hub, struct peer *peer) {
 static void release(struct hub *hub, struct lease *lease) {
     struct peer *peer = lease->peer;
     peer->used_samples -= samples_taken(lease);
-    peer->used_bytes -= lease->bytes;
+    peer->used_bytes -= PLANTED(CREDIT_LOST) ? 0 : lease->bytes;
     peer->lease_count--;
     lease_table_free(&hub->table, lease);
 }
@@ -67,8 +68,8 @@ static void remember_loss(struct slot *slot, const char *holder, const char *rea
     if (!slot->losses && !(slot->losses = calloc(LOSSES_MAX, sizeof slot->losses[0])))
         return; /* only the report is poorer */
     struct loss *loss = &slot->losses[slot->lost - 1];
-    snprintf(loss->holder, sizeof loss->holder, "%s", holder);
-    snprintf(loss->reason, sizeof loss->reason, "%s", reason);
+    snprintf(loss->holder, sizeof loss->holder, "%.*s", (int)sizeof loss->holder - 1, holder);
+    snprintf(loss->reason, sizeof loss->reason, "%.*s", (int)sizeof loss->reason - 1, reason);
 }
 
 /* I8: five losses. The run ends, or the slot is given up and that is recorded. */
@@ -92,11 +93,14 @@ static void slot_stuck(struct hub *hub, struct work *work, struct slot *slot) {
     hub_complete_if_done(hub, work);
 }
 
-/* A loss counts when nobody else works at the slot: copies that die together are one loss. True when the slot is finished by it,
- * and the work perhaps too. */
+/* Copies that die together are one loss: the first of two may leave another at work and is spared, the second counts
+ * whoever is left. A question that kills its holders one after another, each given a copy before the last one's end was
+ * noticed, so counts every second time. True when the slot is finished by it, and the work perhaps too. */
 static bool count_loss(struct hub *hub, struct work *work, struct slot *slot, const struct peer *holder,
                        const char *reason) {
-    if (slot->active > 0 || slot->lost == LOSSES_MAX) /* LOSSES_MAX: the run is ending */
+    bool spared = slot->active > 0 && !slot->spared;
+    slot->spared = spared;
+    if (spared || slot->lost == LOSSES_MAX || PLANTED(LOSS_UNCOUNTED)) /* LOSSES_MAX: the run is ending */
         return false;
     slot->lost++;
     remember_loss(slot, holder->name, reason);
@@ -118,7 +122,7 @@ void hub_lease_lost(struct hub *hub, struct lease *lease, const char *reason) {
         hub->counts.lost++;
         holder->lost++;
     }
-    if (counts && count_loss(hub, work, slot, holder, reason))
+    if ((counts && count_loss(hub, work, slot, holder, reason)) || PLANTED(NOT_REOFFERED))
         return;
     work_reopen(work, slot);
 }
@@ -131,9 +135,10 @@ void hub_lease_expired(struct hub *hub, struct lease *lease) {
     lease_table_expire(&hub->table, lease);
     slot->active--;
     if (lease->state != LEASE_DONE) {
-        lease->counted = slot->active == 0;
+        uint8_t lost = slot->lost;
         if (count_loss(hub, work, slot, lease->peer, "no progress until the deadline"))
             return;
+        lease->counted = slot->lost > lost;
     }
     work_reopen(work, slot);
 }

@@ -1,6 +1,7 @@
 /* What actors say about their leases, their weights and themselves. */
 #include "common/hub/internal.h"
 
+#include "common/base/plant.h"
 #include "proto/proto.h"
 
 static void take_figures(struct peer *peer, const struct message_heartbeat *heartbeat) {
@@ -25,7 +26,7 @@ static bool take_progress(struct hub *hub, struct lease *lease, const struct lea
     if (grew)
         lease->tokens_done = held->tokens_done;
     hub_set_lease_state(hub, lease, held->state);
-    if (!grew && !(waits && progressed))
+    if (!grew && !(waits && progressed) && !PLANTED(RENEWED_WITHOUT_PROGRESS))
         return false;
     if (lease->status == LEASE_STATUS_EXPIRED) /* I3: renewed only by progress */
         hub_lease_revived(hub, lease, now_ms);
@@ -59,6 +60,7 @@ void hub_heartbeat(struct hub *hub, struct peer *peer, const struct message_hear
     if (peer->role != ROLE_ACTOR)
         return;
     peer->beat++;
+    peer->sated = false;
     if (progressed)
         peer->progress = heartbeat->progress;
     for (uint32_t i = 0; i < heartbeat->held_count; i++) {
@@ -88,7 +90,8 @@ void hub_give_back(struct hub *hub, struct peer *peer, const struct message_give
         else
             hub_lease_lost(hub, lease, give_back->fault ? give_back->reason.data : NULL);
     }
-    hub_stand_in_line(hub, peer);
+    peer->sated = true; /* it would get the same again, and give it back, as fast as messages go */
+    list_remove(&peer->hungry);
     hub_serve(hub, now_ms);
 }
 

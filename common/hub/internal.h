@@ -37,6 +37,7 @@ struct peer {
     struct link leases;
     uint32_t lease_count;
     bool told_too_small;
+    bool sated;          /* gave a lease back: nothing more before its next heartbeat */
     uint32_t used_samples;
     uint64_t used_bytes;
     uint32_t beat;

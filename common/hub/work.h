@@ -41,6 +41,7 @@ struct loss {
 struct slot {
     uint8_t state;        /* enum slot_state */
     uint8_t lost;         /* I8 */
+    bool spared;          /* its last loss left another holder at work, and did not count */
     bool same_class;      /* of the accepted group */
     uint32_t attempts;    /* leases granted */
     uint32_t active;      /* ACTIVE leases */

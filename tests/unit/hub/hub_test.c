@@ -447,6 +447,7 @@ static void given_back_work_goes_to_others_and_counts_only_with_fault(void **sta
         message.give_back =
             (struct message_give_back){.leases = &lease.lease, .lease_count = 1, .reason = text_of("drain")};
         fake_send(&fake, 1, &message, 10);
+        fake_beat(&fake, 1, lease.lease, NULL, 0, 0, 0, 10);
     }
     assert_int_equal(fake.alarms, 0);
     for (uint32_t i = 0; i < LOSSES_MAX; i++) {
@@ -455,6 +456,7 @@ static void given_back_work_goes_to_others_and_counts_only_with_fault(void **sta
         message.give_back.fault = 1;
         message.give_back.reason = text_of("too long for this device");
         fake_send(&fake, 1, &message, 10);
+        fake_beat(&fake, 1, lease.lease, NULL, 0, 0, 0, 10);
     }
     assert_string_equal(fake.alarm, "slot_stuck");
     assert_int_equal(fake.fatal, 1);
@@ -478,12 +480,46 @@ static void a_stuck_slot_is_skipped_when_the_run_says_so(void **state) {
             .type = MESSAGE_GIVE_BACK,
             .give_back = {.leases = &lease.lease, .lease_count = 1, .reason = text_of("x"), .fault = 1}};
         fake_send(&fake, 1, &message, 10);
+        fake_beat(&fake, 1, lease.lease, NULL, 0, 0, 0, 10);
     }
     assert_int_equal(fake.fatal, 0);
     assert_int_equal(fake.completed, 1);
     assert_int_equal(fake.filled, 0);
     assert_int_equal(hub_counted(fake.hub)->skipped, 1);
     assert_string_equal(reason_of(&lease), "this slot was skipped"); /* recorded as skipped, so it stays skipped */
+}
+
+/* An actor that stops, or has no room, gives back what it gets: not the same lease to and fro as fast as messages go.
+ */
+static void who_gives_back_gets_nothing_more_before_its_heartbeat(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    struct message message = {.type = MESSAGE_GIVE_BACK};
+    message.give_back = (struct message_give_back){
+        .leases = &lease.lease, .lease_count = 1, .reason = text_of("the actor is stopping")};
+    fake_send(&fake, 1, &message, 10);
+    hub_tick(fake.hub, 20);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 0);
+    fake_beat(&fake, 1, lease.lease, NULL, 0, 0, 0, 30);
+    assert_int_equal(fake_count(&fake, 1, MESSAGE_LEASE), 1);
+}
+
+/* Each holder dies, and each gets a copy before the end of the one before it is noticed: somebody is always at work. */
+static void a_killer_among_idle_actors_is_stuck_all_the_same(void **state) {
+    (void)state;
+    one_slot_out(1);
+    for (peer_id actor = 2; strcmp(fake.alarm, "slot_stuck") != 0; actor++) {
+        int64_t now_ms = (int64_t)actor * FAKE_HEARTBEAT_MS;
+        fake_join(&fake, ROLE_ACTOR, actor, 4, now_ms);
+        for (peer_id idle = 2; idle <= actor; idle++)
+            if (fake_count(&fake, idle, MESSAGE_LEASE) == 0) /* whoever got it is dead */
+                fake_beat(&fake, idle, 0, NULL, 0, 0, 0, now_ms);
+        hub_tick(fake.hub, now_ms);
+        hub_check(fake.hub);
+        assert_true(actor < 60);
+    }
+    assert_int_equal(fake.fatal, 1);
 }
 
 /* A question that kills every actor takes others along; they must not look like killers. */
@@ -757,6 +793,8 @@ int main(void) {
         TEST(a_silent_actor_loses_its_leases),
         TEST(given_back_work_goes_to_others_and_counts_only_with_fault),
         TEST(a_stuck_slot_is_skipped_when_the_run_says_so),
+        TEST(who_gives_back_gets_nothing_more_before_its_heartbeat),
+        TEST(a_killer_among_idle_actors_is_stuck_all_the_same),
         TEST(suspects_are_never_given_together),
         TEST(a_reconnected_actor_keeps_its_leases),
         TEST(a_revoke_that_was_missed_is_said_again),

@@ -236,6 +236,9 @@ static void a_question_that_nobody_survives_ends_the_run(void **state) {
             .type = MESSAGE_GIVE_BACK,
             .give_back = {.leases = &lease, .lease_count = 1, .reason = text_of("too long"), .fault = 1}};
         send_message(actor, &message);
+        message = (struct message){.type = MESSAGE_HEARTBEAT};
+        message.heartbeat = (struct message_heartbeat){.incarnation = 1, .last_lease = lease, .state = text_of("")};
+        send_message(actor, &message);
     }
     ASSERT_FAILS(STATUS_RUN_FAILED, hub_server_take(server, WORK_TRAIN, 0, WAIT_MS, &work));
     assert_non_null(strstr(status_message(), "slot_stuck: stream=1 step=0 slot=0"));
