@@ -71,7 +71,7 @@ void client_destroy(struct client **client) {
 
 /* ---- joining ---- */
 
-static void say_hello(struct client *client, int64_t now_ms) {
+void client_say_hello(struct client *client, int64_t now_ms) {
     const struct client_settings *settings = &client->settings;
     struct message message = {.type = MESSAGE_HELLO};
     message.hello = (struct message_hello){
@@ -196,7 +196,7 @@ enum status client_tick(struct client *client, int64_t now_ms) {
     if (client->leaving)
         return STATUS_OK;
     if (client->phase == CLIENT_JOINING && !client->draining && now_ms >= client->hello_ms)
-        say_hello(client, now_ms);
+        client_say_hello(client, now_ms);
     if (client->phase == CLIENT_JOINED && now_ms >= client->heartbeat_ms)
         beat(client, now_ms);
     if (client->files)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "common/base/plant.h"
 #include "common/base/utf8.h"
 #include "proto/proto.h"
 
@@ -128,6 +129,8 @@ void delivery_pump(struct client *client, int64_t now_ms) {
             return;
         worker->sent += entry->bytes;
         outbox_sent(client->outbox, entry, worker->incarnation, now_ms);
+        if (PLANTED(OUTBOX_FREED_EARLY))
+            outbox_remove_lease(client->outbox, entry->lease);
     }
 }
 

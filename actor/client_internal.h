@@ -73,6 +73,10 @@ static inline struct digest no_digest(void) {
     return (struct digest){0, 0};
 }
 
+/* ---- client.c ---- */
+/* The hub answers with everything that it tells who joins. */
+void client_say_hello(struct client *client, int64_t now_ms);
+
 /* ---- client_leases.c ---- */
 void leases_take(struct client *client, const struct message_lease *lease);
 void leases_revoke(struct client *client, const struct message_revoke *revoke);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "common/base/plant.h"
 #include "common/compute/device.h"
 
 /* ---- joining ---- */
@@ -80,7 +81,8 @@ static bool swap_is_due(const struct client *client) {
 static void give_waiting(struct client *client) {
     for (uint32_t i = 0; i < client->held_count; i++) {
         struct held_lease *held = client->held[i];
-        if (held->given || held->state == LEASE_DONE || !digest_equal(held->lease.weights, client->loaded))
+        if (held->given || held->state == LEASE_DONE ||
+            (!digest_equal(held->lease.weights, client->loaded) && !PLANTED(STALE_WEIGHTS)))
             continue;
         held->given = true; /* A2 */
         client->actions.generate(client->actions.context, &held->lease);
@@ -105,6 +107,10 @@ static void swap(struct client *client) {
 static enum status fetch_next(struct client *client, struct digest next, int64_t now_ms) {
     bool known;
     TRY(sync_want(client->sync, next, client->loaded, now_ms, &known));
+    if (!known && now_ms >= client->hello_ms) { /* its manifest was lost: the hub sends all of them again */
+        client_say_hello(client, now_ms);
+        client->hello_ms = now_ms + client->heartbeat_interval_ms;
+    }
     if (sync_state(client->sync) == SYNC_READY && digest_equal(sync_version(client->sync), next) && swap_is_due(client))
         swap(client);
     return STATUS_OK;

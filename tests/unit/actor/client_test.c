@@ -653,6 +653,24 @@ static void an_older_step_parks_newer_work(void **state) {
     close_fake();
 }
 
+static void a_lease_of_a_version_whose_manifest_was_lost_asks_for_it(void **state) {
+    (void)state;
+    open_ready();
+    lease(1, 2, 4);
+    tick(500);
+    assert_int_equal(count_control(MESSAGE_HELLO), 1);
+    tick(100);
+    assert_int_equal(count_control(MESSAGE_HELLO), 1); /* not at each tick */
+    welcome_as(HUB, RUN);
+    publish(2, true);
+    serve();
+    swapped();
+    assert_int_equal(fake.generated_count, 1);
+    tick(5000);
+    assert_int_equal(count_control(MESSAGE_HELLO), 1);
+    close_fake();
+}
+
 static void leases_of_a_retired_version_are_given_back(void **state) {
     (void)state;
     open_ready();
@@ -913,6 +931,7 @@ int main(void) {
         cmocka_unit_test(foreign_and_repeated_leases_are_dropped),
         cmocka_unit_test(the_next_version_is_fetched_ahead_and_loaded_when_its_turn_comes),
         cmocka_unit_test(an_older_step_parks_newer_work),
+        cmocka_unit_test(a_lease_of_a_version_whose_manifest_was_lost_asks_for_it),
         cmocka_unit_test(leases_of_a_retired_version_are_given_back),
         cmocka_unit_test(wrong_weights_twice_end_the_process),
         cmocka_unit_test(deltas_lead_there_and_back),
