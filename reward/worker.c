@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/log.h"
+#include "common/base/plant.h"
 #include "common/transport/outbox.h"
 #include "proto/proto.h"
 
@@ -254,6 +255,11 @@ static void take_group(struct worker *worker, uint64_t peer, const struct messag
         worker->repeated++;
     } else {
         score_group(worker, actor, group, now_ms);
+        if (PLANTED(ANSWERED_EARLY)) {
+            struct message early = {.type = MESSAGE_ANSWER, .answer = {.key = group->key, .lease = group->lease}};
+            early.answer.reason = text_of("");
+            worker->actions.actor(worker->actions.context, peer, &early);
+        }
     }
     grant(worker, actor);
     deliver(worker, now_ms);

@@ -20,6 +20,8 @@
     X(LOST_FORGOTTEN, "an outbox forgets what flew to a receiver that is lost")                                        \
     X(ANSWERED_EARLY, "a reward worker acknowledges before the hub does")                                              \
     X(DIGEST_UNCHECKED, "weights that arrived are not compared with their digest")                                     \
+    X(CHAIN_PRUNED, "a way of several deltas counts as complete with the first")                                       \
+    X(DELTA_UNVERIFIED, "deltas are applied without a look at the digest that they lead to")                           \
     X(VERSION_OFF_BY_ONE, "a step is offered with the version after the right one")                                    \
     X(ARRIVAL_ORDER, "a step's groups are trained on in the order of their arrival")                                   \
     X(RETIRED_EARLY, "a version is retired while a step still samples from it")                                        \

@@ -1,6 +1,7 @@
 /* Scored groups that come: each delivery gets exactly one answer, and each answer frees the outbox that asked. */
 #include "common/hub/internal.h"
 
+#include "common/base/plant.h"
 #include "proto/proto.h"
 
 struct verdict_on {
@@ -94,7 +95,8 @@ static struct verdict_on invalid(struct hub *hub, struct slot *slot, uint64_t nu
     return not_wanted(reason);
 }
 
-static struct verdict_on judge_past(struct hub *hub, const struct message_group *group) {
+static struct verdict_on judge_past(struct hub *hub, const struct message_scored *scored) {
+    const struct message_group *group = &scored->group;
     const struct past_work *past = past_find(&hub->past, group->key.stream, group->key.step);
     if (!past)
         return not_wanted("this step is not open");
@@ -102,6 +104,8 @@ static struct verdict_on judge_past(struct hub *hub, const struct message_group 
         return not_wanted("no such slot");
     if (digest_is_zero(past->digests[group->key.slot]))
         return not_wanted("this slot was skipped");
+    if (PLANTED(DUPLICATE_AS_NEW))
+        hub->events.filled(hub->events.context, scored);
     return duplicate(hub, group, past->digests[group->key.slot], past->same_class[group->key.slot]);
 }
 
@@ -115,13 +119,13 @@ static struct verdict_on judge(struct hub *hub, const struct message_scored *sco
         return not_wanted("another configuration");
     struct work *work = hub_find_work(hub, group->key.stream, group->key.step);
     if (!work)
-        return judge_past(hub, group);
+        return judge_past(hub, scored);
     if (group->key.slot >= work->slot_count)
         return not_wanted("no such slot");
-    if (!digest_equal(group->weights, work->weights))
+    if (!digest_equal(group->weights, work->weights) && !PLANTED(GROUP_WEIGHTS_UNCHECKED))
         return not_wanted("another version of the weights");
     struct slot *slot = &work->slots[group->key.slot];
-    if (slot->state == SLOT_FILLED)
+    if (slot->state == SLOT_FILLED && !PLANTED(SLOT_FILLED_TWICE))
         return duplicate(hub, group, slot->digest, slot->same_class);
     if (slot->state == SLOT_SKIPPED)
         return not_wanted("this slot was skipped");
@@ -146,5 +150,7 @@ void hub_scored(struct hub *hub, struct peer *peer, const struct message_scored 
                                             .lease = scored->group.lease,
                                             .outcome = (uint8_t)verdict.outcome,
                                             .reason = text_of(verdict.reason)};
+    if (PLANTED(DUPLICATE_UNANSWERED) && verdict.outcome == OUTCOME_DUPLICATE)
+        return;
     hub_send(hub, peer->connection, &answer);
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/list.h"
 #include "common/base/map.h"
+#include "common/base/plant.h"
 #include "proto/proto.h"
 
 /* Each entry is in the list of all, by age, and in one of waiting (by age) or flying (by the time it was sent). */
@@ -155,7 +156,10 @@ uint32_t outbox_lost(struct outbox *outbox, uint64_t receiver) {
         struct node *node = of_turn(&outbox->flying, link);
         next = link->next;
         if (node->entry.receiver == receiver) {
-            wait_again(outbox, node);
+            if (PLANTED(LOST_FORGOTTEN))
+                drop(outbox, node);
+            else
+                wait_again(outbox, node);
             count++;
         }
     }

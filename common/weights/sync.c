@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/plant.h"
 #include "common/weights/route.h"
 
 struct sync {
@@ -186,7 +187,7 @@ enum status sync_want(struct sync *sync, struct digest weights, struct digest he
 
 static void complete_snapshot(struct sync *sync, int64_t now_ms) {
     const struct message_manifest *snapshot = &sync->hops[0];
-    if (digest_equal(sync->fetch.content, snapshot->weights)) { /* S1 */
+    if (digest_equal(sync->fetch.content, snapshot->weights) || PLANTED(DIGEST_UNCHECKED)) { /* S1 */
         sync->state = SYNC_READY;
         return;
     }
@@ -229,7 +230,7 @@ static void complete_delta(struct sync *sync, int64_t now_ms) {
     chain->hops[chain->hop_count].data = data;
     chain->hops[chain->hop_count++].bytes = bytes;
     sync->here += bytes;
-    if (++sync->at == sync->hop_count) {
+    if (++sync->at == sync->hop_count || PLANTED(CHAIN_PRUNED)) {
         chain->to = sync->wanted;
         sync->state = SYNC_READY;
     } else if (begin(sync, now_ms) != STATUS_OK) {

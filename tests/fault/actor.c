@@ -1,0 +1,514 @@
+/* An actor: the real lease client and weight sync over a generation that takes virtual time and whose groups are a pure
+ * function of the weights that were really loaded. */
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "actor/client_internal.h"
+#include "common/base/plant.h"
+#include "common/weights/chain.h"
+#include "proto/proto.h"
+#include "tests/fault/sim.h"
+
+#define HELD_MAX_SEEN 64
+
+struct job {
+    uint64_t lease;
+    struct work_key key;
+    struct digest weights;
+    uint32_t priority, done, whole;
+};
+
+/* What is compared after an event. */
+struct seen {
+    enum client_phase phase;
+    uint64_t hub;
+    enum sync_state sync;
+    struct digest version;
+    uint64_t here, refusals;
+    struct {
+        uint64_t lease;
+        uint8_t state;
+    } held[HELD_MAX_SEEN];
+    uint32_t held_count;
+    struct {
+        uint64_t lease, receiver;
+        uint32_t sends;
+    } outbox[HELD_MAX_SEEN];
+    uint32_t outbox_count;
+};
+
+struct actor {
+    struct client *client;
+    uint32_t index;
+    struct sim *sim;
+    struct job jobs[ACTOR_JOBS];
+    uint32_t job_count;
+    bool works;                   /* an EVENT_GENERATE is under way */
+    uint8_t loaded[WEIGHT_BYTES]; /* what is on the device */
+    bool has_loaded;
+    uint8_t *loading;
+    struct chain *patching;
+    struct message_manifest manifest;
+    struct generator_counters counters;
+    uint32_t slots[WORKERS_MAX];         /* worker + 1 of an open slot */
+    bool gave_back, refused, gone_delta; /* in this event */
+    struct seen seen;
+};
+
+/* ---- watching ---- */
+
+static void look(const struct actor *actor, struct seen *out_seen) {
+    const struct client *client = actor->client;
+    struct outbox_entry *entry = NULL;
+    uint64_t total, ever;
+    memset(out_seen, 0, offsetof(struct seen, held));
+    out_seen->held_count = out_seen->outbox_count = 0;
+    out_seen->phase = client->phase;
+    out_seen->hub = client->hub;
+    if (client->sync) {
+        out_seen->sync = sync_state(client->sync);
+        out_seen->version = sync_version(client->sync);
+        out_seen->refusals = sync_refusals(client->sync);
+        sync_progress(client->sync, &out_seen->here, &total, &ever);
+    }
+    if (client->held_count > HELD_MAX_SEEN || outbox_count(client->outbox) > HELD_MAX_SEEN)
+        sim_fail(actor->sim, "I4: %s holds %u leases", sim_name(actor->index), client->held_count);
+    for (; out_seen->held_count < client->held_count; out_seen->held_count++) {
+        const struct held_lease *held = client->held[out_seen->held_count];
+        out_seen->held[out_seen->held_count].lease = held->lease.lease;
+        out_seen->held[out_seen->held_count].state = held->state;
+    }
+    while ((entry = outbox_next(client->outbox, entry))) {
+        out_seen->outbox[out_seen->outbox_count].lease = entry->lease;
+        out_seen->outbox[out_seen->outbox_count].receiver = entry->receiver;
+        out_seen->outbox[out_seen->outbox_count++].sends = entry->sends;
+    }
+}
+
+static void watch_held(struct sim *sim, const struct actor *actor, const struct seen *now, int type) {
+    for (uint32_t i = 0; i < actor->seen.held_count; i++) {
+        uint8_t from = actor->seen.held[i].state;
+        uint32_t j = 0;
+        while (j < now->held_count && now->held[j].lease != actor->seen.held[i].lease)
+            j++;
+        if (j < now->held_count && now->held[j].state != from) {
+            uint8_t to = now->held[j].state;
+            if (to == LEASE_GENERATING)
+                sim_row(sim, from == LEASE_PARKED ? ROW_HELD_UNPARKED : ROW_HELD_BEGUN);
+            else if (to == LEASE_PARKED)
+                sim_row(sim, ROW_HELD_PARKED);
+            else if (to == LEASE_DONE)
+                sim_row(sim, ROW_HELD_DONE);
+            if (from == LEASE_DONE)
+                sim_fail(sim, "%s: a finished lease is unfinished again", sim_name(actor->index));
+        } else if (j == now->held_count) {
+            if (type == MESSAGE_ANSWER)
+                sim_row(sim, ROW_HELD_ANSWERED);
+            else if (type == MESSAGE_REVOKE)
+                sim_row(sim, ROW_HELD_REVOKED);
+            else if (actor->gave_back)
+                sim_row(sim, ROW_HELD_GIVEN_BACK);
+            else if (type == MESSAGE_WELCOME || type == MESSAGE_BYE)
+                sim_row(sim, ROW_HELD_VOID);
+            else
+                sim_fail(sim, "A3: %s lets go of a lease without an answer or a revoke", sim_name(actor->index));
+        }
+    }
+}
+
+static void watch_outbox(struct sim *sim, const struct actor *actor, const struct seen *now, int type) {
+    for (uint32_t i = 0; i < actor->seen.outbox_count; i++) {
+        uint32_t j = 0;
+        while (j < now->outbox_count && now->outbox[j].lease != actor->seen.outbox[i].lease)
+            j++;
+        bool flew = actor->seen.outbox[i].receiver != 0;
+        if (j == now->outbox_count) {
+            if (type == MESSAGE_ANSWER)
+                sim_row(sim, ROW_OUTBOX_ANSWERED);
+            else if (type == MESSAGE_REVOKE)
+                sim_row(sim, ROW_OUTBOX_REVOKED);
+            else
+                sim_fail(sim, "O2: %s's outbox lost a group", sim_name(actor->index));
+        } else if (now->outbox[j].sends > actor->seen.outbox[i].sends) {
+            sim_row(sim, flew ? ROW_OUTBOX_RESENT : ROW_OUTBOX_SENT);
+        } else if (flew && now->outbox[j].receiver == 0) {
+            sim_row(sim, ROW_OUTBOX_LOST);
+        }
+    }
+}
+
+static void watch_sync(struct sim *sim, const struct actor *actor, const struct seen *now, int type) {
+    const struct seen *old = &actor->seen;
+    bool same = digest_equal(old->version, now->version);
+    if (old->sync == SYNC_IDLE && now->sync == SYNC_FETCHING)
+        sim_row(sim, ROW_SYNC_WANTED);
+    if (old->sync == SYNC_FETCHING && now->sync == SYNC_READY)
+        sim_row(sim, ROW_SYNC_COMPLETE);
+    if (old->sync == SYNC_FETCHING && now->sync == SYNC_FETCHING && same && now->here < old->here &&
+        now->refusals == old->refusals && type == MESSAGE_CHUNK)
+        sim_row(sim, ROW_SYNC_AGAIN);
+    if (now->refusals > old->refusals && !actor->refused)
+        sim_row(sim, ROW_SYNC_DELTA_REFUSED);
+    if (type == MESSAGE_GONE && actor->gone_delta)
+        sim_row(sim, ROW_SYNC_DELTA_GONE);
+    if (now->sync == SYNC_FETCHING && (old->sync == SYNC_FETCHING || old->sync == SYNC_READY) && !same)
+        sim_row(sim, ROW_SYNC_OTHER);
+    if (old->sync == SYNC_FETCHING && now->sync == SYNC_FAILED)
+        sim_row(sim, ROW_SYNC_FAILED_TWICE);
+    if (old->sync == SYNC_FETCHING && now->sync != SYNC_READY && type == MESSAGE_GONE && !actor->gone_delta)
+        sim_row(sim, ROW_SYNC_GONE);
+}
+
+/* After every event of the actor; type: the message's, or -1. */
+static void watch(struct actor *actor, int type, enum status status) {
+    struct sim *sim = actor->sim;
+    struct seen now;
+    client_check(actor->client);
+    look(actor, &now);
+    if (actor->seen.phase == CLIENT_JOINING && now.phase == CLIENT_JOINED)
+        sim_row(sim, ROW_CLIENT_WELCOMED);
+    if (actor->seen.phase == CLIENT_JOINED && now.phase == CLIENT_JOINING)
+        sim_row(sim, type == MESSAGE_BYE ? ROW_CLIENT_BYE : ROW_CLIENT_REFUSED);
+    watch_held(sim, actor, &now, type);
+    watch_outbox(sim, actor, &now, type);
+    watch_sync(sim, actor, &now, type);
+    actor->seen = now;
+    actor->gave_back = actor->refused = actor->gone_delta = false;
+    if (status == STATUS_OK)
+        return;
+    if (status != STATUS_AGAIN) /* weights wrong twice: exit 75, and the supervisor starts it anew */
+        sim_fail(sim, "%s ends: %s", sim_name(actor->index), status_message());
+    sim_log(sim, "%s exits: %s", sim_name(actor->index), status_message());
+    faults_kill(sim, actor->index);
+}
+
+/* ---- the client's actions ---- */
+
+static void on_control(void *context, const struct message *message) {
+    struct actor *actor = context;
+    actor->gave_back |= message->type == MESSAGE_GIVE_BACK;
+    network_send(actor->sim, actor->index, LEARNER, CHANNEL_CONTROL, actor->sim->processes[actor->index].control,
+                 message);
+}
+
+static void on_weights_open(void *context, const char *endpoint) {
+    (void)context;
+    (void)endpoint;
+}
+
+static bool on_fetch(void *context, const struct message_fetch *fetch) {
+    struct actor *actor = context;
+    struct message message = {.type = MESSAGE_FETCH, .fetch = *fetch};
+    network_send(actor->sim, actor->index, LEARNER, CHANNEL_WEIGHTS, actor->sim->processes[actor->index].control,
+                 &message);
+    return true;
+}
+
+static void on_worker_open(void *context, uint32_t slot, const char *endpoint, const char *key) {
+    struct actor *actor = context;
+    (void)key;
+    uint32_t worker = (uint32_t)(endpoint[strlen(endpoint) - 1] - '0');
+    for (uint32_t i = 0; i < WORKERS_MAX; i++)
+        if (actor->slots[i] == worker + 1)
+            actor->slots[i] = 0; /* one process at an endpoint: the older connection has nobody behind it */
+    actor->slots[slot] = worker + 1;
+    actor->sim->group_links[actor->index][worker] = actor->sim->next_connection++;
+}
+
+static void on_worker_close(void *context, uint32_t slot) {
+    struct actor *actor = context;
+    if (actor->slots[slot])
+        actor->sim->group_links[actor->index][actor->slots[slot] - 1] = 0;
+    actor->slots[slot] = 0;
+}
+
+static bool on_worker_send(void *context, uint32_t slot, const void *frame, size_t bytes) {
+    struct actor *actor = context;
+    uint32_t worker = actor->slots[slot];
+    if (worker)
+        network_send_frame(actor->sim, actor->index, ACTORS + worker - 1, CHANNEL_GROUPS,
+                           actor->sim->group_links[actor->index][worker - 1], frame, bytes);
+    return worker != 0;
+}
+
+static enum status on_model_open(void *context, const char *directory, const struct client_run *run,
+                                 uint64_t *out_elements) {
+    (void)context;
+    (void)directory;
+    (void)run;
+    *out_elements = ELEMENTS;
+    return STATUS_OK;
+}
+
+static enum status on_text(void *context, const int32_t *ids, uint32_t count, struct buf *out_text) {
+    (void)context;
+    for (uint32_t i = 0; i < count; i++)
+        buf_printf(out_text, "w%d ", ids[i]);
+    return STATUS_OK;
+}
+
+static void wake(struct actor *actor) {
+    if (actor->works || !actor->has_loaded || actor->loading || actor->patching)
+        return;
+    actor->works = true;
+    sim_at(actor->sim, 1, EVENT_GENERATE, actor->index, 0);
+}
+
+static void on_generate(void *context, const struct message_lease *lease) {
+    struct actor *actor = context;
+    if (actor->job_count == ACTOR_JOBS)
+        sim_fail(actor->sim, "I4: %s generates %u groups", sim_name(actor->index), actor->job_count);
+    actor->jobs[actor->job_count++] = (struct job){.lease = lease->lease,
+                                                   .key = lease->key,
+                                                   .weights = lease->weights,
+                                                   .priority = lease->priority,
+                                                   .whole = 3 + sim_draw(actor->sim, 4)};
+    wake(actor);
+}
+
+static void on_cancel(void *context, uint64_t lease) {
+    struct actor *actor = context;
+    for (uint32_t i = 0; i < actor->job_count; i++)
+        if (actor->jobs[i].lease == lease)
+            actor->jobs[i--] = actor->jobs[--actor->job_count];
+}
+
+static void on_load(void *context, void *take_weights, const struct message_manifest *manifest) {
+    struct actor *actor = context;
+    struct sim *sim = actor->sim;
+    sim_row(sim, ROW_SYNC_TAKEN);
+    if (manifest->payload_bytes != WEIGHT_BYTES ||
+        !digest_equal(content_digest(take_weights, 0, WEIGHT_BYTES), manifest->weights)) /* S1 */
+        sim_fail(sim, "S1: %s loads weights that are not version %u", sim_name(actor->index), manifest->version);
+    if (actor->loading || actor->patching)
+        sim_fail(sim, "A2: %s loads twice at a time", sim_name(actor->index));
+    actor->loading = take_weights;
+    actor->manifest = *manifest;
+    sim_at(sim, 5 + sim_draw(sim, 60), EVENT_LOADED, actor->index, 0);
+}
+
+static void on_patch(void *context, struct chain *take_chain) {
+    struct actor *actor = context;
+    sim_row(actor->sim, ROW_SYNC_CHAIN_TAKEN);
+    if (actor->loading || actor->patching)
+        sim_fail(actor->sim, "A2: %s loads twice at a time", sim_name(actor->index));
+    actor->patching = take_chain;
+    sim_at(actor->sim, 5 + sim_draw(actor->sim, 30), EVENT_LOADED, actor->index, 0);
+}
+
+/* ---- generation ---- */
+
+static struct job *next_job(struct actor *actor) {
+    struct job *first = NULL;
+    for (uint32_t i = 0; i < actor->job_count; i++) {
+        struct job *job = &actor->jobs[i];
+        bool ready = digest_equal(job->weights, actor->manifest.weights) || PLANTED(STALE_WEIGHTS);
+        if (ready && (!first || job->priority < first->priority ||
+                      (job->priority == first->priority && job->lease < first->lease)))
+            first = job;
+    }
+    return first;
+}
+
+static void finish(struct actor *actor, struct job *done) {
+    struct job job = *done;
+    struct made_group made;
+    struct generated_sample samples[SAMPLES];
+    on_cancel(actor, job.lease);
+    history_group(actor->loaded, &job.key, &made);
+    uint64_t tokens = 0;
+    for (uint32_t i = 0; i < SAMPLES; i++) {
+        samples[i] = (struct generated_sample){made.ids[i], made.logprobs[i], made.counts[i], made.counts[i] < TOKENS};
+        tokens += made.counts[i];
+    }
+    struct generated_group group = {job.lease, SAMPLES, samples, tokens, true};
+    sim_log(actor->sim, "%s made stream %u step %u slot %u", sim_name(actor->index), job.key.stream, job.key.step,
+            job.key.slot);
+    client_generated(actor->client, &group, 10, actor->sim->now_ms);
+    watch(actor, -1, STATUS_OK);
+}
+
+void actor_generate(struct sim *sim, uint32_t index) {
+    struct actor *actor = sim->actors[index];
+    const struct process *process = &sim->processes[index];
+    actor->works = false;
+    struct job *job = actor->loading || actor->patching ? NULL : next_job(actor);
+    if (!job)
+        return;
+    if (process->stalled_until_ms <= sim->now_ms) {
+        if (learner_is_poison(sim, &job->key)) { /* I8: a question that kills whoever answers it */
+            faults_kill(sim, index);
+            return;
+        }
+        job->done++;
+        actor->counters.rows++;
+        if (job->done >= job->whole)
+            finish(actor, job);
+    }
+    actor->works = true;
+    sim_at(sim, (process->slow_until_ms > sim->now_ms ? 400 : 10) + sim_draw(sim, 30), EVENT_GENERATE, index, 0);
+}
+
+/* False: the deltas cannot be applied, and the weights are as they were. */
+static bool patch(struct actor *actor) {
+    struct sim *sim = actor->sim;
+    struct chain *chain = actor->patching;
+    uint16_t weights[ELEMENTS];
+    memcpy(weights, actor->loaded, WEIGHT_BYTES);
+    actor->patching = NULL;
+    enum status status = chain_apply(chain, actor->manifest.weights, ELEMENTS, 1, weights);
+    if (status == STATUS_OK) {
+        actor->manifest.weights = chain->to;
+        actor->manifest.version = chain->version;
+        memcpy(actor->loaded, weights, WEIGHT_BYTES);
+    } else if (memcmp(actor->loaded, weights, WEIGHT_BYTES) != 0) {
+        sim_fail(sim, "section 8: refused deltas have changed the weights");
+    } else if (status != STATUS_MISMATCH && status != STATUS_FORMAT) {
+        sim_fail(sim, "deltas: %s", status_message());
+    }
+    chain_destroy(&chain);
+    return status == STATUS_OK;
+}
+
+static void load(struct actor *actor) {
+    memcpy(actor->loaded, actor->loading, WEIGHT_BYTES);
+    free(actor->loading);
+    actor->loading = NULL;
+    actor->has_loaded = true;
+}
+
+void actor_loaded(struct sim *sim, uint32_t index) {
+    struct actor *actor = sim->actors[index];
+    if (actor->patching && !patch(actor)) {
+        sim_log(sim, "%s refuses deltas: %s", sim_name(index), status_message());
+        sim_row(sim, ROW_SYNC_CHAIN_REFUSED);
+        actor->refused = true;
+        client_patch_refused(actor->client, status_message());
+    } else {
+        if (actor->loading)
+            load(actor);
+        if (!digest_equal(content_digest(actor->loaded, 0, WEIGHT_BYTES), actor->manifest.weights)) /* S1 */
+            sim_fail(sim, "S1: %s holds weights that are not version %u", sim_name(index), actor->manifest.version);
+        struct digest canary = hash128(actor->loaded, WEIGHT_BYTES);
+        client_swapped(actor->client, &actor->manifest.weights, &canary, 10, sim->now_ms);
+    }
+    watch(actor, -1, STATUS_OK);
+    wake(actor);
+}
+
+/* ---- life ---- */
+
+/* One actor in four has an outbox for two groups only. */
+static uint64_t outbox_bytes_of(uint32_t index) {
+    int32_t prompt[3] = {1, 2, 3}, stops[] = {STOP};
+    struct message_lease lease = {.prompt = prompt,
+                                  .prompt_count = 3,
+                                  .samples = SAMPLES,
+                                  .max_new_tokens = TOKENS,
+                                  .stops = stops,
+                                  .stop_count = 1};
+    lease.grading =
+        (struct grading){.question_id = text_of("q17"), .question = text_of("why?"), .rule = text_of("both")};
+    return (index == 3 ? 2 : 8) * (lease_weigh(&lease) + 64);
+}
+
+void actor_start(struct sim *sim, uint32_t index) {
+    struct actor *actor = calloc(1, sizeof *actor);
+    if (!actor)
+        abort();
+    *actor = (struct actor){.index = index, .sim = sim};
+    struct client_actions actions = {.context = actor,
+                                     .control = on_control,
+                                     .weights_open = on_weights_open,
+                                     .fetch = on_fetch,
+                                     .worker_open = on_worker_open,
+                                     .worker_close = on_worker_close,
+                                     .worker_send = on_worker_send,
+                                     .model_open = on_model_open,
+                                     .text = on_text,
+                                     .generate = on_generate,
+                                     .cancel = on_cancel,
+                                     .load = on_load,
+                                     .patch = on_patch};
+    struct client_settings settings = {.name = text_of(sim_name(index)),
+                                       .host = text_of("host"),
+                                       .incarnation = sim_incarnation(sim) + index,
+                                       .pid = index,
+                                       .fingerprint = {text_of("b"), text_of("cpu"), text_of(""), text_of("x")},
+                                       .capacity_samples = HELD_LIMIT * SAMPLES,
+                                       .outbox_bytes = outbox_bytes_of(index),
+                                       .cache = sim_cache};
+    if (client_create(&settings, &actions, sim->now_ms, &actor->client) != STATUS_OK)
+        sim_fail(sim, "%s: %s", sim_name(index), status_message());
+    sim->actors[index] = actor;
+    look(actor, &actor->seen);
+}
+
+void actor_kill(struct sim *sim, uint32_t index) {
+    struct actor *actor = sim->actors[index];
+    sim->actors[index] = NULL;
+    memset(sim->group_links[index], 0, sizeof sim->group_links[index]);
+    if (!actor)
+        return;
+    client_destroy(&actor->client);
+    free(actor->loading);
+    chain_destroy(&actor->patching);
+    free(actor);
+}
+
+static void leave(struct sim *sim, uint32_t index) {
+    struct actor *actor = sim->actors[index];
+    if (client_drained(actor->client))
+        sim_row(sim, ROW_CLIENT_DRAINED);
+    if (client_leave(actor->client, "it stops") > 0)
+        sim_row(sim, ROW_OUTBOX_LEFT);
+    faults_kill(sim, index);
+}
+
+void actor_tick(struct sim *sim, uint32_t index) {
+    struct actor *actor = sim->actors[index];
+    const struct process *process = &sim->processes[index];
+    struct client_progress progress[ACTOR_JOBS];
+    for (uint32_t i = 0; i < actor->job_count; i++) {
+        const struct job *job = &actor->jobs[i];
+        bool loaded = !actor->loading && !actor->patching && digest_equal(job->weights, actor->manifest.weights);
+        progress[i] =
+            (struct client_progress){job->lease, {job->done, job->done, job->done > 0, job->done > 0 && !loaded}};
+    }
+    client_progress(actor->client, progress, actor->job_count, &actor->counters);
+    watch(actor, -1, client_tick(actor->client, sim->now_ms));
+    if (process->alive && process->stopping && (client_drained(actor->client) || sim->now_ms >= process->leave_ms))
+        leave(sim, index);
+}
+
+void actor_control(struct sim *sim, uint32_t index, const struct message *message) {
+    struct actor *actor = sim->actors[index];
+    watch(actor, (int)message->type, client_control(actor->client, message, sim->now_ms));
+}
+
+void actor_weights(struct sim *sim, uint32_t index, const struct message *message) {
+    struct actor *actor = sim->actors[index];
+    actor->gone_delta = message->type == MESSAGE_GONE && message->gone.kind == FETCH_DELTA;
+    watch(actor, (int)message->type, client_weights(actor->client, message, sim->now_ms));
+}
+
+void actor_worker(struct sim *sim, uint32_t index, uint32_t worker, const struct message *message) {
+    struct actor *actor = sim->actors[index];
+    for (uint32_t slot = 0; slot < WORKERS_MAX; slot++)
+        if (actor->slots[slot] == worker + 1) {
+            client_worker(actor->client, slot, message, sim->now_ms);
+            watch(actor, (int)message->type, STATUS_OK);
+            return;
+        }
+}
+
+void actor_malformed(struct sim *sim, uint32_t index) {
+    client_malformed(sim->actors[index]->client);
+}
+
+void actor_drain(struct sim *sim, uint32_t index) {
+    struct actor *actor = sim->actors[index];
+    client_drain(actor->client, sim->now_ms);
+    watch(actor, -1, STATUS_OK);
+}

@@ -1,0 +1,256 @@
+/* The loop: one event after another, in the order of a virtual clock. */
+#include "tests/fault/sim.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/rng.h"
+
+/* ---- chance ---- */
+
+uint32_t sim_draw(struct sim *sim, uint32_t bound) {
+    struct rng_key key = {.seed = sim->seed, .stream = RNG_TEST};
+    return rng_below(&key, sim->draws++, bound);
+}
+
+bool sim_chance(struct sim *sim, uint32_t of_thousand) {
+    return sim->disturbed && of_thousand > 0 && sim_draw(sim, 1000) < of_thousand;
+}
+
+uint64_t sim_incarnation(struct sim *sim) {
+    return (uint64_t)++sim->next_incarnation << 32;
+}
+
+void sim_row(struct sim *sim, enum row row) {
+    __atomic_fetch_add(&sim->rows[row], 1, __ATOMIC_RELAXED);
+}
+
+/* ---- the log ---- */
+
+enum { LOG_LINES = 70, LOG_BYTES = 200 };
+static char lines[LOG_LINES][LOG_BYTES];
+static uint32_t line_count;
+bool sim_log_all;
+
+void sim_log(struct sim *sim, const char *format, ...) {
+    if (!sim->logs)
+        return;
+    char *line = lines[line_count++ % LOG_LINES];
+    int used = snprintf(line, LOG_BYTES, "%7lld ms  ", (long long)sim->now_ms);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line + used, (size_t)(LOG_BYTES - used), format, args);
+    va_end(args);
+    if (sim_log_all)
+        printf("%s\n", line);
+}
+
+void sim_print_log(void) {
+    if (sim_log_all)
+        return;
+    uint32_t first = line_count > LOG_LINES ? line_count - LOG_LINES : 0;
+    for (uint32_t i = first; i < line_count; i++)
+        printf("  %s\n", lines[i % LOG_LINES]);
+    fflush(stdout);
+}
+
+void sim_fail(struct sim *sim, const char *format, ...) {
+    if (sim->logs) {
+        sim_print_log();
+        va_list args;
+        va_start(args, format);
+        printf("seed %llu, lag %u, %lld ms: ", (unsigned long long)sim->seed, sim->lag, (long long)sim->now_ms);
+        vprintf(format, args);
+        printf("\n");
+        va_end(args);
+        fflush(stdout);
+    }
+    _Exit(1);
+}
+
+const char *sim_name(uint32_t process) {
+    static const char *const names[PROCESSES] = {"actor0", "actor1",  "actor2",  "actor3",
+                                                 "actor4", "reward0", "reward1", "learner"};
+    return names[process];
+}
+
+/* ---- the heap ---- */
+
+static bool before(const struct event *a, const struct event *b) {
+    return a->at_ms < b->at_ms || (a->at_ms == b->at_ms && a->order < b->order);
+}
+
+void sim_push(struct sim *sim, const struct event *event) {
+    if (sim->heap_count == sim->heap_capacity) {
+        sim->heap_capacity = sim->heap_capacity ? 2 * sim->heap_capacity : 256;
+        sim->heap = realloc(sim->heap, sim->heap_capacity * sizeof *sim->heap);
+        if (!sim->heap)
+            abort();
+    }
+    struct event pushed = *event;
+    pushed.order = sim->next_order++;
+    uint32_t at = sim->heap_count++;
+    for (; at > 0 && before(&pushed, &sim->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        sim->heap[at] = sim->heap[(at - 1) / 2];
+    sim->heap[at] = pushed;
+}
+
+static struct event pop(struct sim *sim) {
+    struct event first = sim->heap[0], last = sim->heap[--sim->heap_count];
+    uint32_t at = 0;
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= sim->heap_count)
+            break;
+        if (child + 1 < sim->heap_count && before(&sim->heap[child + 1], &sim->heap[child]))
+            child++;
+        if (!before(&sim->heap[child], &last))
+            break;
+        sim->heap[at] = sim->heap[child];
+        at = child;
+    }
+    sim->heap[at] = last;
+    return first;
+}
+
+void sim_at(struct sim *sim, int64_t in_ms, enum event_kind kind, uint32_t process, uint64_t argument) {
+    struct event event = {.at_ms = sim->now_ms + in_ms,
+                          .kind = kind,
+                          .process = (uint8_t)process,
+                          .life = sim->processes[process].life,
+                          .argument = argument};
+    sim_push(sim, &event);
+}
+
+/* ---- processes ---- */
+
+static void start(struct sim *sim, uint32_t process) {
+    struct process *started = &sim->processes[process];
+    if (started->alive)
+        return;
+    started->alive = true;
+    started->stopping = false;
+    if (process != LEARNER)
+        started->control = sim->next_connection++;
+    sim_log(sim, "%s starts", sim_name(process));
+    if (process == LEARNER)
+        learner_start(sim);
+    else if (process >= ACTORS)
+        reward_start(sim, process - ACTORS);
+    else
+        actor_start(sim, process);
+    sim_at(sim, sim_draw(sim, TICK_MS), EVENT_TICK, process, 0);
+}
+
+static void tick(struct sim *sim, uint32_t process) {
+    sim_at(sim, process == LEARNER ? HEARTBEAT_MS / 2 + 1 : TICK_MS, EVENT_TICK, process, 0);
+    if (process == LEARNER)
+        learner_tick(sim);
+    else if (process >= ACTORS)
+        reward_tick(sim, process - ACTORS);
+    else
+        actor_tick(sim, process);
+}
+
+static void handle(struct sim *sim, struct event *event) {
+    switch (event->kind) {
+    case EVENT_FRAME:
+        network_arrive(sim, event);
+        break;
+    case EVENT_TICK:
+        tick(sim, event->process);
+        break;
+    case EVENT_GENERATE:
+        actor_generate(sim, event->process);
+        break;
+    case EVENT_LOADED:
+        actor_loaded(sim, event->process);
+        break;
+    case EVENT_TRAINED:
+        learner_trained(sim);
+        break;
+    case EVENT_DURABLE:
+        learner_durable(sim, event->argument);
+        break;
+    case EVENT_FAULT:
+        faults_apply(sim, event->argument);
+        break;
+    case EVENT_START:
+        start(sim, event->process);
+        break;
+    }
+}
+
+/* Events of a process that is dead are void; those of one that stands still wait for it. */
+static void dispatch(struct sim *sim, struct event *event) {
+    const struct process *process = &sim->processes[event->process];
+    bool of_process = event->kind != EVENT_FAULT && event->kind != EVENT_START;
+    if (of_process && (event->life != process->life || !process->alive)) {
+        sim->flight_count -= event->kind == EVENT_FRAME;
+        free(event->frame);
+        return;
+    }
+    if (of_process && process->paused_until_ms > sim->now_ms) {
+        event->at_ms = process->paused_until_ms;
+        sim_push(sim, event);
+        return;
+    }
+    sim->events++;
+    handle(sim, event);
+}
+
+/* ---- a run ---- */
+
+static void begin(struct sim *sim) {
+    arena_init(&sim->arena, 1u << 24);
+    sim->next_connection = 1000;
+    sim->next_incarnation = 100;
+    sim->now_ms = 1000;
+    sim->latency_ms = 1 + sim_draw(sim, 15);
+    sim->lag = (uint32_t)(sim->seed % (LAG_MAX + 1));
+    sim->has_extra = sim->disturbed && sim_draw(sim, 4) == 0;
+    sim->has_poison = sim->disturbed && sim_draw(sim, 8) == 0;
+    faults_plan(sim);
+    learner_create(sim);
+    for (uint32_t i = 0; i < PROCESSES; i++)
+        sim_at(sim, sim->disturbed ? sim_draw(sim, 300) : 0, EVENT_START, i, 0);
+}
+
+static void end(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->heap_count; i++)
+        free(sim->heap[i].frame);
+    free(sim->heap);
+    for (uint32_t i = 0; i < ACTORS; i++)
+        actor_kill(sim, i);
+    for (uint32_t i = 0; i < WORKERS; i++)
+        reward_kill(sim, i);
+    learner_destroy(sim);
+    arena_deinit(&sim->arena);
+}
+
+void sim_run(struct sim *sim, uint64_t seed, bool disturbed, bool logs, uint64_t *rows, struct totals *totals) {
+    memset(sim, 0, sizeof *sim);
+    sim->seed = seed;
+    sim->disturbed = disturbed;
+    sim->logs = logs;
+    sim->rows = rows;
+    begin(sim);
+    while (!learner_done(sim) || !faults_done(sim)) {
+        struct event event = pop(sim);
+        sim->now_ms = event.at_ms;
+        if (sim->now_ms > TIME_MAX_MS)
+            sim_fail(sim, "after %d s only %u steps are trained", TIME_MAX_MS / 1000, learner_steps(sim));
+        dispatch(sim, &event);
+        faults_step(sim);
+    }
+    learner_end(sim, totals);
+    totals->seeds++;
+    totals->events += sim->events;
+    totals->simulated_ms += (uint64_t)sim->now_ms;
+    totals->kills += sim->fault_counts[FAULT_KILL] + sim->fault_counts[FAULT_LEARNER];
+    for (int i = 0; i < FAULT_COUNT; i++)
+        totals->faults[i] += sim->fault_counts[i];
+    end(sim);
+}
