@@ -1,7 +1,6 @@
 #include "learner/sft.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,18 +173,6 @@ static enum status run_updates(struct sft *s) {
     return STATUS_OK;
 }
 
-/* Where the model is written before it is put into place: made before the work begins, which may take hours. */
-static enum status make_beside(const char *out_directory, char beside[PATH_BYTES]) {
-    int named = (int)strlen(out_directory);
-    while (named > 1 && out_directory[named - 1] == '/')
-        named--;
-    int length = snprintf(beside, PATH_BYTES, "%.*s.part", named, out_directory);
-    if (length < 0 || length >= PATH_BYTES)
-        return fail(STATUS_LIMIT, "%s: the path is too long", out_directory);
-    TRY(fs_remove_tree(beside));
-    return fs_make_directories(beside);
-}
-
 static enum status write_model(struct sft *s, const char *beside, const char *out_directory) {
     TRY(support_copy_tokenizer(s->config->model_path, beside));
     TRY(model_save(s->model, beside));
@@ -198,10 +185,8 @@ enum status sft_run(const struct run_config *config, bool from_nothing, const ch
         return fail(STATUS_CONFIG, "sft.data: empty; right would be a JSONL file of system, question and answer");
     if (config->model_path[0] == '\0')
         return fail(STATUS_CONFIG, "model.path: empty; right would be a model directory");
-    if (!fs_directory_is_empty(out_directory))
-        return fail(STATUS_EXISTS, "%s: not empty; right would be a directory that does not exist", out_directory);
     char beside[PATH_BYTES];
-    TRY(make_beside(out_directory, beside));
+    TRY(fs_part_directory(out_directory, beside)); /* first: the work may take hours */
     struct sft s = {.config = config, .events = events};
     enum status status = open_model(&s, from_nothing);
     if (status == STATUS_OK)

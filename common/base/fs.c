@@ -305,6 +305,22 @@ enum status fs_sync_directory(const char *path) {
     return status;
 }
 
+enum status fs_part_directory(const char *path, char out_part[PATH_BYTES]) {
+    char part[PATH_BYTES];
+    int named = (int)strlen(path);
+    while (named > 1 && path[named - 1] == '/')
+        named--;
+    if (named == 0 || snprintf(part, sizeof part, "%.*s.part", named, path) >= (int)sizeof part)
+        return fail(STATUS_LIMIT, "'%.100s': a path of 1 to %d bytes is wanted", path, PATH_BYTES - 6);
+    if (!fs_directory_is_empty(path))
+        return fail(STATUS_EXISTS, "%s: %s; right would be a directory that does not exist", path,
+                    fs_is_directory(path) ? "not empty" : "is no directory");
+    TRY(fs_remove_tree(part));
+    TRY(fs_make_directories(part));
+    memcpy(out_part, part, sizeof part);
+    return STATUS_OK;
+}
+
 enum status fs_move_directory(const char *from, const char *to) {
     TRY(fs_sync_directory(from));
     if (rename(from, to) != 0)

@@ -33,6 +33,10 @@ enum status fs_check_output(const char *path);
 enum status fs_write_atomic(const char *path, const void *data, size_t bytes);
 
 enum status fs_sync_directory(const char *path);
+/* Makes <path>.part, to be filled and then put into place by fs_move_directory, so that nobody sees half of it; what an earlier
+ * process left there goes. Asked before long work, it also says whether path can be written. STATUS_EXISTS when path is there and
+ * not an empty directory. */
+enum status fs_part_directory(const char *path, char out_part[PATH_BYTES]);
 /* Put a finished directory into place: fsync it, rename it to `to` (absent, or an empty directory), fsync the parent of `to`. The
  * files in it are the caller's to fsync. Both must lie in one file system. */
 enum status fs_move_directory(const char *from, const char *to);

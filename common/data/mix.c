@@ -311,33 +311,43 @@ static enum status remove_manifest(const char *directory) {
     return unlink(path) == 0 || errno == ENOENT ? STATUS_OK : fail_errno("%s", path);
 }
 
+static enum status write_files(struct mix *mix) {
+    const char *directory = mix->options->directory;
+    struct buf manifest = {0};
+    TRY(fs_make_directories(directory));
+    enum status status = remove_manifest(directory);
+    if (status == STATUS_OK)
+        status = second_pass(mix);
+    if (status == STATUS_OK)
+        status = write_manifest(mix, &manifest);
+    output_drop(&mix->outputs[OUTPUT_TRAIN]);
+    output_drop(&mix->outputs[OUTPUT_HELD_OUT]);
+    buf_deinit(&manifest);
+    if (status != STATUS_OK)
+        (void)rmdir(directory); /* only if it is empty */
+    return status;
+}
+
 enum status mix_write(const struct mix_options *options, struct mix_report *out_report) {
     if (options->input_count == 0 || !(options->held_out >= 0 && options->held_out < 1))
         return fail(STATUS_USAGE, "mix: at least one input, and a held-out share from 0 to below 1");
     struct mix_report *report = calloc(1, sizeof *report);
     struct mix *mix = calloc(1, sizeof *mix);
-    struct buf manifest = {0};
     enum status status = report && mix ? STATUS_OK : fail(STATUS_NO_MEMORY, "mix: out of memory");
     TRY_GOTO(status, out);
     mix->options = options;
     mix->report = report;
     TRY_GOTO(first_pass(mix), out);
     TRY_GOTO(decide(mix), out);
-    TRY_GOTO(fs_make_directories(options->directory), out);
-    TRY_GOTO(remove_manifest(options->directory), out);
-    TRY_GOTO(second_pass(mix), out);
-    TRY_GOTO(write_manifest(mix, &manifest), out);
+    TRY_GOTO(write_files(mix), out);
     *out_report = *report;
 out:
     if (mix) {
-        output_drop(&mix->outputs[OUTPUT_TRAIN]);
-        output_drop(&mix->outputs[OUTPUT_HELD_OUT]);
         buf_deinit(&mix->line);
         free(mix->entries);
         free(mix->slots);
         free(mix);
     }
-    buf_deinit(&manifest);
     free(report);
     return status;
 }

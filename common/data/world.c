@@ -277,13 +277,24 @@ static enum status write_model(const char *directory) {
     return write_file(directory, "config.json", &out);
 }
 
-static enum status write_all(const struct world *world, const char *directory) {
-    TRY(fs_make_directories(directory));
+static enum status write_files(const struct world *world, const char *directory) {
     TRY(write_facts(world, directory));
     TRY(write_questions(world, directory, true));
     TRY(write_questions(world, directory, false));
     TRY(write_texts(world, directory));
     return write_model(directory);
+}
+
+/* All of it or nothing. */
+static enum status write_all(const struct world *world, const char *directory) {
+    char part[PATH_BYTES];
+    TRY(fs_part_directory(directory, part));
+    enum status status = write_files(world, part);
+    if (status == STATUS_OK)
+        status = fs_move_directory(part, directory);
+    if (status != STATUS_OK)
+        (void)fs_remove_tree(part);
+    return status;
 }
 
 enum status world_write(uint64_t seed, const char *directory, const struct world_options *options) {

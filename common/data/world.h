@@ -39,13 +39,13 @@ struct world_options {
  * before it is told apart (reference factuality, sections 1.6 and 6.4). */
 void world_defaults(struct world_options *options);
 
-/* Writes into the directory, made if absent:
+/* Makes the directory, all of it or nothing:
  *   facts.jsonl           every fact with its class, gold share, distractors and split, for people
  *   train.jsonl           questions of the training half, in Candor's form with class
  *   held-out.jsonl        questions of the other half
  *   sft.jsonl             {"system", "question", "answer"}: one row is one text
  *   tokenizer.json, tokenizer_config.json, config.json   the shape of a model to start from (`candor sft --init`)
- * STATUS_USAGE when the options contradict themselves or exceed WORLD_FACTS_MAX. */
+ * STATUS_EXISTS when it is there and not empty; STATUS_USAGE when the options contradict themselves or exceed WORLD_FACTS_MAX. */
 enum status world_write(uint64_t seed, const char *directory, const struct world_options *options);
 
 #endif

@@ -178,6 +178,8 @@ static enum status report_death(const struct child *child, int how) {
                     strsignal(WTERMSIG(how)), child->log);
     last_error_line(child->log, line, sizeof line);
     const char *words = strncmp(line, "candor-", 7) == 0 && strstr(line, ": ") != NULL ? strstr(line, ": ") + 2 : line;
+    if (line[0] == 0)
+        words = "it said nothing, as if its log could not be written";
     return fail(status_of_exit(WEXITSTATUS(how)), "%s: %s; exit status %d, its log: %s", child->name, words,
                 WEXITSTATUS(how), child->log);
 }

@@ -51,7 +51,7 @@ echo "-- config.json: another architecture, nonsense"
 broken config.json 's/Qwen2ForCausalLM/LlamaForCausalLM/; s/"qwen2"/"llama"/'
 refused 65 "bad/config.json: model_type = llama" "${ask[@]}"
 refused 65 "bad/config.json: model_type = llama" "$candor" eval --config run.ini --model bad --out out
-refused 65 "bad/config.json: model_type = llama" "$candor" sft --config run.ini --set sft.data=world/sft.jsonl --init bad --out out
+refused 65 "bad/config.json: model_type = llama" "$candor" sft --config run.ini --init bad --out out
 may_leave=./run refused 65 "learner: bad/config.json: model_type = llama" \
     "$candor" train --config run.ini --run run --set model.path=bad
 rm -rf run

@@ -74,6 +74,10 @@ lr = 3e-4
 warmup = 0
 [train]
 threads = 1
+[sft]
+data = world/sft.jsonl
+steps = 1
+batch = 4
 [eval]
 samples = 2
 [hub]
