@@ -95,8 +95,8 @@ static void *encode_range(void *argument) {
         if (range->status != STATUS_OK)
             break;
         uint32_t bytes =
-            delta_block_encode(range->before + first, range->after + first, block_elements(range->elements, b), first,
-                               range->scratch, range->data + range->bytes, &range->sum);
+            delta_block_encode(range->before + first, range->after + first, block_elements(range->elements, b),
+                               range->scratch, range->data + range->bytes);
         range->table[b - range->first] = bytes;
         range->bytes += bytes;
         range->changed += range->scratch->count;
@@ -112,18 +112,15 @@ static void put_header(uint8_t *out, uint64_t elements, struct digest base, stru
 
 /* Header, tables and blocks of all ranges in one piece. */
 static uint8_t *join(const struct range *ranges, uint32_t count, uint64_t elements, struct digest base,
-                     uint64_t *out_bytes) {
+                     struct digest result, uint64_t *out_bytes) {
     uint64_t blocks = count_blocks(elements), bytes = DELTA_HEADER_BYTES + blocks * sizeof(uint32_t);
     uint8_t *at_table, *at;
-    unsigned __int128 sum = digest_to_u128(base);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count; i++)
         bytes += ranges[i].bytes;
-        sum += ranges[i].sum;
-    }
     uint8_t *data = malloc(bytes);
     if (!data)
         return NULL;
-    put_header(data, elements, base, digest_of_u128(sum));
+    put_header(data, elements, base, result);
     at_table = data + DELTA_HEADER_BYTES;
     at = at_table + blocks * sizeof(uint32_t);
     for (uint32_t i = 0; i < count; i++) {
@@ -140,7 +137,8 @@ static uint8_t *join(const struct range *ranges, uint32_t count, uint64_t elemen
 }
 
 enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t elements, struct digest base,
-                         int threads, uint8_t **out_data, uint64_t *out_bytes, uint64_t *out_changed) {
+                         struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
+                         uint64_t *out_changed) {
     struct range ranges[THREADS_MAX] = {{0}};
     uint64_t changed = 0;
     uint32_t count = share_out(ranges, count_blocks(elements), threads);
@@ -161,7 +159,7 @@ enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t
         status = ranges[i].status != STATUS_OK ? ranges[i].status : status;
         changed += ranges[i].changed;
     }
-    uint8_t *data = status == STATUS_OK ? join(ranges, count, elements, base, out_bytes) : NULL;
+    uint8_t *data = status == STATUS_OK ? join(ranges, count, elements, base, result, out_bytes) : NULL;
     for (uint32_t i = 0; i < count; i++) {
         free(ranges[i].scratch);
         free(ranges[i].table);

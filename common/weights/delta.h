@@ -35,13 +35,14 @@ struct delta {
 };
 
 /* What leads from before to after, both [elements] bf16.
- *   base         digest of before; the result's is base plus what the changed elements give (digest.h)
+ *   base, result  digests of before and after; who applies the delta verifies the result from the changed elements alone
  *   threads      at least 1
  *   out_data     [out_bytes], free()d by the caller
  *   out_changed  elements that differ; may be NULL
  * STATUS_NO_MEMORY. */
 enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t elements, struct digest base,
-                         int threads, uint8_t **out_data, uint64_t *out_bytes, uint64_t *out_changed);
+                         struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
+                         uint64_t *out_changed);
 
 /* Read header and table of data [bytes], borrowed while out_delta is used. STATUS_FORMAT with what is wrong. */
 enum status delta_open(const void *data, uint64_t bytes, struct delta *out_delta);

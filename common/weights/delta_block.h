@@ -18,8 +18,9 @@
 #define DELTA_BLOCK 65536u /* elements: an index fits 16 bits; old and new fit an L2 cache */
 #define DELTA_ONES_MAX 12u
 #define DELTA_DENSE 0xFFu
-#define DELTA_BLOCK_BYTES(count) (1 + 2 * (count))            /* at most */
-#define DELTA_BLOCK_ROOM (DELTA_BLOCK_BYTES(DELTA_BLOCK) + 8) /* what encoding may touch */
+#define DELTA_BLOCK_BYTES(count) (1 + 2 * (count)) /* at most */
+/* What encoding may touch: it tries sparse before it settles for dense, and the last code is written as a whole window. */
+#define DELTA_BLOCK_ROOM (4 + 7 * DELTA_BLOCK + 8)
 
 /* The changed elements of a block, in order. Scratch of a thread. */
 struct delta_changes {
@@ -31,12 +32,12 @@ struct delta_changes {
 /* Find what differs: at alone. */
 void delta_find(const uint16_t *before, const uint16_t *after, uint32_t elements, struct delta_changes *out);
 
-/* Write a block of elements into out [DELTA_BLOCK_ROOM]; returns its bytes, 0 when nothing changed. first: index of its
- * first element in the buffer; sum: the change of the digest is added. */
-uint32_t delta_block_encode(const uint16_t *before, const uint16_t *after, uint32_t elements, uint64_t first,
-                            struct delta_changes *scratch, uint8_t *out, unsigned __int128 *sum);
+/* Write a block of elements into out [DELTA_BLOCK_ROOM]; returns its bytes, 0 when nothing changed. */
+uint32_t delta_block_encode(const uint16_t *before, const uint16_t *after, uint32_t elements,
+                            struct delta_changes *scratch, uint8_t *out);
 
-/* Apply a block to weights [elements]. NULL, or what is wrong with it: then nothing was written. */
+/* Apply a block to weights [elements]. first: index of its first element in the buffer; sum: the change of the digest is
+ * added. NULL, or what is wrong with it: then nothing was written. */
 const char *delta_block_apply(const uint8_t *data, uint32_t bytes, uint32_t elements, uint64_t first, bool back,
                               struct delta_changes *scratch, uint16_t *weights, unsigned __int128 *sum);
 

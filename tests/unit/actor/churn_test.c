@@ -152,7 +152,8 @@ static enum status publish_delta(uint32_t step) {
     uint8_t *data;
     uint64_t bytes;
     struct digest base = manifests[step - 1].weights;
-    TRY(delta_encode(weights[step - 1], weights[step], elements, base, 1, &data, &bytes, NULL));
+    TRY(delta_encode(weights[step - 1], weights[step], elements, base, manifests[step].weights, 1, &data, &bytes,
+                     NULL));
     deltas[step] = content_delta_manifest(step, manifests[step].weights, base, elements, bytes);
     return store_publish_delta(store, &deltas[step], data);
 }

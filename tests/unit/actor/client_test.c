@@ -212,7 +212,8 @@ static void publish_delta(int version) {
     uint8_t *data;
     uint64_t bytes;
     struct digest base = manifests[version - 1].weights;
-    ASSERT_OK(delta_encode(versions[version - 1], versions[version], ELEMENTS, base, 1, &data, &bytes, NULL));
+    ASSERT_OK(delta_encode(versions[version - 1], versions[version], ELEMENTS, base, manifests[version].weights, 1,
+                           &data, &bytes, NULL));
     struct message message = {.type = MESSAGE_MANIFEST};
     message.manifest = content_delta_manifest((uint32_t)version, manifests[version].weights, base, ELEMENTS, bytes);
     ASSERT_OK(store_publish_delta(fake.store, &message.manifest, data));
