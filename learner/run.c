@@ -20,13 +20,11 @@ enum status run_check(const struct run_config *config) {
     } needed[] = {
         {"model.path", "the directory of the model to train", offsetof(struct run_config, model_path)},
         {"data.train", "one or more question files", offsetof(struct run_config, data_train)},
-        {"run.directory", "the run's directory (--run DIR)", offsetof(struct run_config, run_directory)},
     };
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++)
         if (((const char *)config + needed[i].offset)[0] == '\0')
             return fail(STATUS_CONFIG, "%s: empty; right would be %s", needed[i].key, needed[i].right);
-    struct model_config shape;
-    return model_config_read(config->model_path, &shape);
+    return STATUS_OK;
 }
 
 enum status run_create(const struct run_config *config, const struct run_hooks *hooks, struct run **out_run) {

@@ -351,14 +351,16 @@ static enum status run(const struct daemon_about *about, int argc, char **argv) 
     struct run_config *config;
     TRY(run_config_load(arguments.config_path, arguments.assignments, arguments.assignment_count, &config));
     enum status status = STATUS_OK;
+    if (arguments.print) { /* of anything that parses: it also shows what there is to set */
+        status = print_config(about, config);
+        goto out;
+    }
     if (about->check)
         TRY_GOTO(about->check(config), out);
-    if (arguments.print)
-        TRY_GOTO(print_config(about, config), out);
-    if (arguments.check)
+    if (arguments.check) {
         printf("%s: the configuration is good\n", about->program);
-    if (arguments.print || arguments.check)
         goto out;
+    }
     log_init(about->program, NULL, (enum log_level)config->log_level);
     TRY_GOTO(signals_open(&daemon), out);
     if (sd_watchdog_enabled(0, &daemon.watchdog_us) <= 0)
