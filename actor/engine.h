@@ -13,7 +13,7 @@
 struct engine;
 
 struct engine_settings {
-    const char *device; /* "auto", "cpu" */
+    const char *device; /* "auto", "cpu", "cuda:0" */
     int threads;
     int32_t in_flight;
     int64_t kv_tokens;

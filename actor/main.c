@@ -289,7 +289,7 @@ static enum status open_engine(struct actor *self) {
     const struct run_config *config = self->config;
     self->generation = daemon_thread(self->daemon, "generation");
     struct engine_settings settings = {
-        .device = config->actor_device == 0 ? "auto" : "cpu",
+        .device = config->actor_device,
         .threads = (int)config->actor_threads,
         .in_flight = (int32_t)config->actor_in_flight,
         .kv_tokens = config->actor_kv_tokens,

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/fs.h"
 
@@ -29,15 +28,13 @@ enum status support_copy_tokenizer(const char *from_directory, const char *to_di
 }
 
 const char *support_device_spec(const struct run_config *config) {
-    static const char *const names[] = {"auto", "cpu"}; /* model.device in run_options.def */
-    return names[config->model_device];
+    return config->model_device;
 }
 
-int32_t support_keep_layers(const struct device *device, const struct model_config *config,
-                            struct train_limits limits) {
-    if (device->kind != DEVICE_CPU)
-        return -1;
-    int64_t room = (int64_t)sysconf(_SC_AVPHYS_PAGES) / 2 * (int64_t)sysconf(_SC_PAGESIZE);
+/* Of the CPU's memory others want a part; of a GPU's an eighth is left for what operations need for their own time. */
+int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits) {
+    int64_t free_bytes = device->ops->free_bytes(device);
+    int64_t room = device->kind == DEVICE_CPU ? free_bytes / 2 : free_bytes / 8 * 7;
     for (limits.keep_layers = config->layers; limits.keep_layers > 0; limits.keep_layers--)
         if (train_bytes(config, &limits, device->activation) <= room)
             break;

@@ -15,9 +15,9 @@ enum status support_copy_tokenizer(const char *from_directory, const char *to_di
 /* Name of the device of model.device. */
 const char *support_device_spec(const struct run_config *config);
 
-/* Layers whose activations are kept for the backward pass: as many as fit half of the memory that is free now (on the CPU). It
- * changes no bit. */
-int32_t support_keep_layers(const struct device *device, const struct model_config *config, struct train_limits limits);
+/* Layers whose activations are kept for the backward pass: as many as fit a part of the device's memory that is free now.
+ * It changes no bit. */
+int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits);
 
 /* Call use(context, path) for each path of a ':'-separated list; empty parts are skipped. */
 enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context);

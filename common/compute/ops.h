@@ -72,6 +72,7 @@ struct ops {
     void (*copy)(struct device *device, void *to, const void *from, size_t bytes);
     void (*zero)(struct device *device, void *memory, size_t bytes);
     enum status (*synchronize)(struct device *device); /* waits; STATUS_DEVICE after a fault, final */
+    int64_t (*free_bytes)(struct device *device);      /* that could be allocated now, about */
 
     /* ---- embedding ---- */
     /* x [R,H] act over = w[ids[r]] */

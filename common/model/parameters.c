@@ -7,6 +7,7 @@
 
 #include "common/base/rng.h"
 #include "common/model/bf16.h"
+#include "common/model/layer.h"
 #include "common/model/rope.h"
 
 /* ---- layout ---- */
@@ -107,6 +108,17 @@ static enum status check_limits(const struct model_config *config, int32_t posit
     return STATUS_OK;
 }
 
+/* Lets the device choose its way for each shape of matrix product before the first. */
+static enum status prepare_products(const struct model *model) {
+    const struct model_config *c = &model->config;
+    struct device *device = model->device;
+    const int32_t H = c->hidden, F = c->ffn, q = c->heads * c->head_dim, qkv = q + 2 * c->kv_heads * c->head_dim;
+    const int32_t shapes[][2] = {{qkv, H}, {H, q}, {2 * F, H}, {H, F}, {head_columns(model), H}};
+    for (size_t i = 0; device->ops->prepare_matmul && i < sizeof shapes / sizeof shapes[0]; i++)
+        TRY(device->ops->prepare_matmul(device, shapes[i][0], shapes[i][1]));
+    return STATUS_OK;
+}
+
 enum status model_create(struct device *device, const struct model_config *config, enum dtype type, int32_t positions,
                          int32_t valid_vocab, struct model **out_model) {
     TRY(check_limits(config, positions, valid_vocab));
@@ -118,10 +130,15 @@ enum status model_create(struct device *device, const struct model_config *confi
     model->type = type;
     model->rope_positions = positions;
     model->valid_vocab = valid_vocab ? valid_vocab : config->vocab;
-    enum status status;
+    enum status status = STATUS_OK;
+    if (type == DTYPE_F32 && device->activation == DTYPE_BF16) {
+        status = fail(STATUS_UNSUPPORTED, "fp32 parameters on %s: bf16 there; fp32 is for the CPU", device->name);
+        goto failed;
+    }
     TRY_GOTO(parameter_layout_create(config, &model->layout), failed);
     TRY_GOTO(device->ops->allocate(device, (size_t)model->layout->total * dtype_bytes(type), &model->data), failed);
     TRY_GOTO(make_rope_table(model), failed);
+    TRY_GOTO(prepare_products(model), failed);
     *out_model = model;
     return STATUS_OK;
 failed:

@@ -29,7 +29,8 @@ struct train_memory {
     /* one chunk of targets */
     void *chunk_x, *chunk_norm, *chunk_dx, *chunk_dnorm; /* [C,H] */
     float *chunk_rstd;                                   /* [C] */
-    float *logits;                                       /* [C, columns]; dlogits over it */
+    float *logits;                                       /* [C, columns] */
+    void *dlogits;                                       /* [C, columns]; where act is fp32 over logits */
 };
 
 struct train {
@@ -104,6 +105,7 @@ static void carve_targets(struct train_memory *m, struct carve *carve, const str
     m->chunk_dnorm = carve_part(carve, C * H, act);
     m->chunk_rstd = carve_part(carve, C, sizeof(float));
     m->logits = carve_part(carve, C * columns, sizeof(float));
+    m->dlogits = act == sizeof(float) ? m->logits : carve_part(carve, C * columns, act);
 }
 
 /* m->kept may be NULL when measuring. */
@@ -349,9 +351,9 @@ static void backward_head(struct train *train, const struct train_batch *batch, 
         int32_t count = chunk_count(train, batch, first);
         if (count < batch->targets)
             chunk_logits(train, first, count);
-        ops->logprob_backward(device, m->logits, m->logits, m->lse + first, m->dlp + first, m->target_ids + first,
+        ops->logprob_backward(device, m->dlogits, m->logits, m->lse + first, m->dlp + first, m->target_ids + first,
                               count, head_columns(model), model->valid_vocab, train->inverse_temperature);
-        head_backward(model, m->chunk_dx, m->chunk_dnorm, m->logits, m->chunk_norm, m->chunk_rstd, m->chunk_x, count,
+        head_backward(model, m->chunk_dx, m->chunk_dnorm, m->dlogits, m->chunk_norm, m->chunk_rstd, m->chunk_x, count,
                       gradients);
         ops->scatter_add_rows(device, m->dx, m->chunk_dx, m->target_rows + first, count, H);
     }

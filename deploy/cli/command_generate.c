@@ -153,7 +153,7 @@ enum status command_generate(int argc, char **argv) {
         {"top-p", ARG_REAL, &arguments.top_p, "P", "only the likeliest tokens of this mass (1: all)"},
         {"seed", ARG_INT, &arguments.seed, "N", "same seed, same answers (1)"},
         {"json", ARG_FLAG, &arguments.json, "", "one object an answer: text, token ids, log-probabilities"},
-        {"device", ARG_TEXT, &arguments.device, "NAME", "auto, cpu"},
+        {"device", ARG_TEXT, &arguments.device, "NAME", "auto, cpu or cuda:N"},
     };
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {

@@ -11,6 +11,7 @@
 #include "common/base/rng.h"
 #include "common/compute/math.h"
 #include "common/compute/ops.h"
+#include "tests/bench/gpu.h"
 #include "tests/bench/machine.h"
 
 static struct bench {
@@ -353,6 +354,7 @@ static void bench_rest(void) {
 
 static int usage(void) {
     fprintf(stderr, "usage: candor-bench [--path avx512|avx2|portable] [--threads N] [--only TEXT] [--seconds S]\n"
+                    "       candor-bench gpu [--device cuda:N] [--seconds S]\n"
                     "  --only TEXT   operations whose name contains TEXT\n"
                     "  --seconds S   time for each figure (default 0.15)\n");
     return 64;
@@ -360,6 +362,8 @@ static int usage(void) {
 
 int main(int argc, char **argv) {
     int threads = 0;
+    if (argc > 1 && strcmp(argv[1], "gpu") == 0)
+        return bench_gpu(argc - 2, argv + 2);
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 >= argc)
             return usage();

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define ALIGNMENT 64
 /* From here on huge pages are asked for: weights are read end to end every step. */
@@ -41,4 +42,9 @@ void cpu_zero(struct device *device, void *memory, size_t bytes) {
 enum status cpu_synchronize(struct device *device) {
     (void)device;
     return STATUS_OK;
+}
+
+int64_t cpu_free_bytes(struct device *device) {
+    (void)device;
+    return (int64_t)sysconf(_SC_AVPHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
 }

@@ -9,5 +9,6 @@ void cpu_release(struct device *device, void *memory);
 void cpu_copy(struct device *device, void *to, const void *from, size_t bytes);
 void cpu_zero(struct device *device, void *memory, size_t bytes);
 enum status cpu_synchronize(struct device *device);
+int64_t cpu_free_bytes(struct device *device);
 
 #endif

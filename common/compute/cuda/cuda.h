@@ -40,6 +40,7 @@ void cuda_download(struct device *device, void *host_to, const void *from, size_
 void cuda_copy(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_zero(struct device *device, void *memory, size_t bytes);
 enum status cuda_synchronize(struct device *device);
+int64_t cuda_free_bytes(struct device *device);
 
 /* Memory for the operation that is being started, 256-byte aligned, contents undefined; the next operation may use the
  * same. NULL after a fault, and running out of memory is one. */

@@ -10,6 +10,7 @@ extern const struct ops cuda_ops = {
     cuda_copy,
     cuda_zero,
     cuda_synchronize,
+    cuda_free_bytes,
     cuda_embed_forward,
     cuda_embed_backward,
     cuda_rmsnorm_forward,

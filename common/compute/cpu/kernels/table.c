@@ -10,6 +10,7 @@ const struct ops PATH(cpu_ops) = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
+    .free_bytes = cpu_free_bytes,
     .embed_forward = PATH(embed_forward),
     .embed_backward = PATH(embed_backward),
     .rmsnorm_forward = PATH(rmsnorm_forward),
