@@ -30,6 +30,10 @@
 /* Deltas kept below the lowest published version: a slow actor that is so many versions behind still goes on by deltas.
  */
 #define DELTAS_BEHIND 4
+/* A reader that is slower than training would never end: the snapshot that it reads outlives its retirement, one at a time.
+ * Deltas lead on from it. */
+#define READER_SILENT_MS 10000
+#define READER_MS (10 * 60 * 1000)
 
 /* Asked by another thread, answered by the hub's. */
 struct call {
@@ -63,6 +67,8 @@ struct hub_server {
     uint64_t bytes_in, bytes_out;
     struct published published[STORE_VERSIONS_MAX];
     uint32_t published_count;
+    struct published lingering; /* retired and being read; data NULL: none */
+    int64_t lingering_until_ms;
     char host[256];
     /* calls */
     struct queue *calls;
@@ -165,6 +171,24 @@ static bool on_chunk(void *context, const struct message *message) {
     return send_on(to->server, to->server->weights, to->peer, message) == STATUS_OK;
 }
 
+static struct published *find_published(struct hub_server *server, struct digest digest) {
+    for (uint32_t i = 0; i < server->published_count; i++) {
+        if (digest_equal(server->published[i].digest, digest))
+            return &server->published[i];
+    }
+    return NULL;
+}
+
+/* Whether somebody is in the middle of a snapshot. */
+static void note_reader(struct hub_server *server, const struct message_fetch *fetch, int64_t now_ms) {
+    struct published *read = find_published(server, fetch->object);
+    if (!read && server->lingering.data && digest_equal(server->lingering.digest, fetch->object))
+        read = &server->lingering;
+    if (read && ((uint64_t)fetch->first + fetch->count) * CHUNK_BYTES_MAX <
+                    read->elements * dtype_bytes((enum dtype)read->dtype))
+        read->read_ms = now_ms;
+}
+
 static void take_weights(struct hub_server *server, const struct socket_frame *frame) {
     struct message message;
     arena_reset(&server->arena);
@@ -176,6 +200,8 @@ static void take_weights(struct hub_server *server, const struct socket_frame *f
         hub_malformed(server->hub, 0, status_message());
         return;
     }
+    if (message.fetch.kind == FETCH_SNAPSHOT)
+        note_reader(server, &message.fetch, clock_boot_ms());
     struct reply_to to = {.server = server, .peer = frame->peer};
     store_fetch(server->store, &message.fetch, on_chunk, &to);
 }
@@ -263,6 +289,27 @@ static void send_own_telemetry(struct hub_server *server, int64_t now_ms) {
     buf_deinit(&line);
 }
 
+/* Deltas that lead to the lowest published version, or to one before it, lead nowhere that is needed. */
+static void retire_deltas(struct hub_server *server) {
+    uint32_t lowest = server->lingering.data ? server->lingering.version : UINT32_MAX;
+    for (uint32_t i = 0; i < server->published_count; i++)
+        lowest = server->published[i].version < lowest ? server->published[i].version : lowest;
+    if (server->published_count == 0 || lowest < DELTAS_BEHIND)
+        return;
+    store_retire_deltas(server->store, lowest - DELTAS_BEHIND + 1);
+    hub_retire_deltas(server->hub, lowest - DELTAS_BEHIND + 1);
+}
+
+static void end_lingering(struct hub_server *server) {
+    struct published ended = server->lingering;
+    server->lingering = (struct published){0};
+    if (ended.data && !find_published(server, ended.digest)) /* published again: the store serves that */
+        store_retire(server->store, ended.digest);
+    if (ended.data && ended.release)
+        ended.release(ended.context);
+    retire_deltas(server);
+}
+
 static void tick(struct hub_server *server, int64_t now_ms) {
     if (now_ms >= server->tick_ms) {
         hub_tick(server->hub, now_ms);
@@ -270,6 +317,9 @@ static void tick(struct hub_server *server, int64_t now_ms) {
             hub_disconnected(server->hub, server->cut_off[i], now_ms);
         server->cut_off_count = 0;
         server->tick_ms = now_ms + server->heartbeat_ms / 2 + 1;
+        if (server->lingering.data &&
+            (now_ms >= server->lingering_until_ms || now_ms - server->lingering.read_ms >= READER_SILENT_MS))
+            end_lingering(server);
     }
     if (server->telemetry && now_ms >= server->telemetry_ms) {
         send_own_telemetry(server, now_ms);
@@ -358,6 +408,8 @@ static void close_all(struct hub_server *server) {
         if (server->published[i].release)
             server->published[i].release(server->published[i].context);
     }
+    if (server->lingering.data && server->lingering.release)
+        server->lingering.release(server->lingering.context);
     store_destroy(&server->store);
     socket_close(&server->control);
     socket_close(&server->weights);
@@ -508,17 +560,9 @@ enum status hub_server_publish(struct hub_server *server, const struct published
     return status;
 }
 
-static const struct published *find_published(const struct hub_server *server, struct digest digest) {
-    for (uint32_t i = 0; i < server->published_count; i++) {
-        if (digest_equal(server->published[i].digest, digest))
-            return &server->published[i];
-    }
-    return NULL;
-}
-
 /* A skipped step publishes the same content under the next number: the content goes when its last number does, and is
  * served from the memory of one that stays. */
-static enum status retire_one(struct hub_server *server, const struct published *retired) {
+static enum status retire_one(struct hub_server *server, const struct published *retired, int64_t now_ms) {
     const struct published *other = find_published(server, retired->digest);
     enum status status = STATUS_OK;
     if (other) {
@@ -527,22 +571,17 @@ static enum status retire_one(struct hub_server *server, const struct published 
         status = store_publish(server->store, &manifest, other->data);
     } else {
         hub_retire(server->hub, &retired->digest);
+        if (!server->lingering.data && retired->read_ms && now_ms - retired->read_ms < READER_SILENT_MS) {
+            server->lingering = *retired;
+            server->lingering_until_ms = now_ms + READER_MS;
+            log_event(LOG_INFO, "slow_reader", "version=%u is still read", retired->version);
+            return STATUS_OK;
+        }
         store_retire(server->store, retired->digest);
     }
     if (retired->release)
         retired->release(retired->context);
     return status;
-}
-
-/* Deltas that lead to the lowest published version, or to one before it, lead nowhere that is needed. */
-static void retire_deltas(struct hub_server *server) {
-    uint32_t lowest = UINT32_MAX;
-    for (uint32_t i = 0; i < server->published_count; i++)
-        lowest = server->published[i].version < lowest ? server->published[i].version : lowest;
-    if (server->published_count == 0 || lowest < DELTAS_BEHIND)
-        return;
-    store_retire_deltas(server->store, lowest - DELTAS_BEHIND + 1);
-    hub_retire_deltas(server->hub, lowest - DELTAS_BEHIND + 1);
 }
 
 struct version_range {
@@ -551,6 +590,7 @@ struct version_range {
 
 static enum status run_retire(struct hub_server *server, void *argument) {
     const struct version_range *range = argument;
+    int64_t now_ms = clock_boot_ms();
     struct published retired[STORE_VERSIONS_MAX];
     uint32_t kept = 0, retired_count = 0;
     for (uint32_t i = 0; i < server->published_count; i++) {
@@ -562,7 +602,7 @@ static enum status run_retire(struct hub_server *server, void *argument) {
     server->published_count = kept;
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < retired_count; i++) {
-        enum status one = retire_one(server, &retired[i]);
+        enum status one = retire_one(server, &retired[i], now_ms);
         status = status == STATUS_OK ? one : status;
     }
     retire_deltas(server);

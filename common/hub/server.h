@@ -38,7 +38,8 @@ void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t ste
 
 /* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on
  * the hub's thread. With a delta from an older version (delta.h): free()d by the server in any case, and served for as
- * long as a version below it is published, and a little longer. On failure release is not called. */
+ * long as a version below it is published, and a little longer. On failure release is not called.
+ * One retired version that is being read goes on being served, without leases, until nobody reads on or its deadline. */
 struct published {
     uint32_t version;
     struct digest digest, canary; /* canary zero: none to compare */
@@ -50,6 +51,7 @@ struct published {
     struct digest delta_base;
     void (*release)(void *context);
     void *context;
+    int64_t read_ms; /* the server's: of the last fetch that did not reach its end; 0: none */
 };
 enum status hub_server_publish(struct hub_server *server, const struct published *published);
 /* Versions below, or this one, are neither leased nor wanted any more. */

@@ -188,6 +188,32 @@ static void weights_are_served_until_retired(void **state) {
     assert_true(digest_equal(expect(fetcher, MESSAGE_GONE).gone.object, fake_weights(1)));
 }
 
+static void a_snapshot_that_is_read_outlives_its_retirement(void **state) {
+    (void)state;
+    void *fetcher = connect_to(weights);
+    released = 0;
+    ASSERT_OK(publish(1));
+    struct message fetch = {.type = MESSAGE_FETCH,
+                            .fetch = {.kind = FETCH_SNAPSHOT, .object = fake_weights(1), .count = 1}};
+    send_message(fetcher, &fetch);
+    assert_int_equal(expect(fetcher, MESSAGE_CHUNK).chunk.index, 0);
+    ASSERT_OK(publish(2));
+    ASSERT_OK(hub_server_retire_below(server, 2));
+    assert_int_equal(released, 0);
+    fetch.fetch.first = 1;
+    send_message(fetcher, &fetch);
+    assert_int_equal(expect(fetcher, MESSAGE_CHUNK).chunk.index, 1);
+    fetch.fetch.object = fake_weights(2); /* one at a time */
+    fetch.fetch.first = 0;
+    send_message(fetcher, &fetch);
+    expect(fetcher, MESSAGE_CHUNK);
+    ASSERT_OK(publish(3));
+    ASSERT_OK(hub_server_retire_below(server, 3));
+    assert_int_equal(released, 1);
+    hub_server_stop(&server, 0, "test over");
+    assert_int_equal(released, 3);
+}
+
 /* A step that changed nothing publishes the same content again: it stays until its last number is retired. */
 static void equal_versions_share_their_content(void **state) {
     (void)state;
@@ -296,6 +322,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(work_goes_out_and_comes_back_in_slot_order),
         TEST(weights_are_served_until_retired),
+        TEST(a_snapshot_that_is_read_outlives_its_retirement),
         TEST(equal_versions_share_their_content),
         TEST(rubbish_is_counted_and_status_is_answered),
         TEST(a_question_that_nobody_survives_ends_the_run),
