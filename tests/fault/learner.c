@@ -251,7 +251,8 @@ static void publish_delta(struct learner *learner, const struct content *version
     if (!before || version->manifest.version == 0)
         return;
     if (delta_encode((const uint16_t *)(const void *)before->data, (const uint16_t *)(const void *)version->data,
-                     ELEMENTS, before->manifest.weights, 1, &data, &bytes, NULL) != STATUS_OK)
+                     ELEMENTS, before->manifest.weights, version->manifest.weights, 1, &data, &bytes,
+                     NULL) != STATUS_OK)
         sim_fail(learner->sim, "version %u has no delta: %s", version->manifest.version, status_message());
     struct message_manifest manifest = content_delta_manifest(version->manifest.version, version->manifest.weights,
                                                               before->manifest.weights, ELEMENTS, bytes);
