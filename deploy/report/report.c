@@ -46,12 +46,15 @@ enum status report_write(const char *const *directories, size_t count, uint32_t 
 
 /* ---- answers of a step ---- */
 
+/* "step-000000.jsonl to step-000399.jsonl" */
 static void put_steps(struct buf *out, const char *directory) {
     struct fs_list list;
     if (fs_list_directory(directory, &list) != STATUS_OK)
         return;
-    for (size_t i = 0; i < list.count; i++)
-        buf_printf(out, " %s", list.names[i]);
+    if (list.count == 1)
+        buf_printf(out, "there is %s", list.names[0]);
+    else if (list.count > 1)
+        buf_printf(out, "there are %zu, %s to %s", list.count, list.names[0], list.names[list.count - 1]);
     fs_list_free(&list);
 }
 
@@ -60,15 +63,44 @@ static const char *text_of(const json_t *object, const char *key) {
     return text != NULL ? text : "";
 }
 
+/* What a model says, for a terminal: further lines are indented, control characters shown as '?'. */
+static void put_said(struct buf *out, const char *text) {
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte == '\n')
+            buf_puts(out, "\n       | ");
+        else
+            buf_append(out, byte < ' ' || byte == 0x7f ? "?" : text, 1);
+    }
+}
+
+static void put_gold(struct buf *out, const json_t *aliases) {
+    const char *first = json_string_value(json_array_get(aliases, 0));
+    buf_puts(out, "   right: ");
+    put_said(out, first != NULL ? first : "Unknown");
+    if (json_array_size(aliases) > 1)
+        buf_printf(out, " (and %zu more)", json_array_size(aliases) - 1);
+    buf_puts(out, "\n");
+}
+
 static void put_group(struct buf *out, const json_t *group) {
-    buf_printf(out, "\n== slot %lld  %s  [%s]\n", (long long)json_integer_value(json_object_get(group, "slot")),
-               text_of(group, "question"), text_of(group, "id"));
+    buf_printf(out, "%s== slot %lld  ", out->bytes > 0 ? "\n" : "",
+               (long long)json_integer_value(json_object_get(group, "slot")));
+    put_said(out, text_of(group, "question"));
+    buf_puts(out, "  [");
+    put_said(out, text_of(group, "set"));
+    buf_puts(out, " ");
+    put_said(out, text_of(group, "id"));
+    buf_puts(out, "]\n");
+    put_gold(out, json_object_get(group, "aliases"));
     const json_t *samples = json_object_get(group, "samples");
     for (size_t i = 0; i < json_array_size(samples); i++) {
         const json_t *sample = json_array_get(samples, i);
-        buf_printf(out, "%3zu  %-15s reward %-5.3g advantage %+.3f  %s\n", i, text_of(sample, "verdict"),
+        buf_printf(out, "%3zu  %-15s reward %-5.3g advantage %+.3f  ", i, text_of(sample, "verdict"),
                    json_number_value(json_object_get(sample, "reward")),
-                   json_number_value(json_object_get(sample, "advantage")), text_of(sample, "text"));
+                   json_number_value(json_object_get(sample, "advantage")));
+        put_said(out, text_of(sample, "text"));
+        buf_puts(out, strcmp(text_of(sample, "finish"), "length") == 0 ? " ... (cut)\n" : "\n");
     }
 }
 
@@ -81,7 +113,7 @@ enum status report_rollouts(const char *directory, uint32_t step, struct buf *ou
         struct buf steps = {0};
         put_steps(&steps, rollouts);
         enum status status =
-            fail(STATUS_NOT_FOUND, "%s: no such file; there are:%.600s", path, steps.bytes > 0 ? steps.data : " none");
+            fail(STATUS_NOT_FOUND, "%s: no such file; %s", path, steps.bytes > 0 ? steps.data : "there are none");
         buf_deinit(&steps);
         return status;
     }

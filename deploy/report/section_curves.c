@@ -173,9 +173,9 @@ static void put_frontier(struct buf *out, struct run_data *const *runs, size_t c
 }
 
 void section_evaluations(struct buf *out, struct run_data *const *runs, size_t count) {
-    bool any = false;
+    bool any = false; /* a curve has two points; the frontier needs a knowledge map */
     for (size_t i = 0; i < count; i++)
-        any = any || runs[i]->eval_count > 0 || runs[i]->final != NULL;
+        any = any || runs[i]->eval_count > 1 || (runs[i]->knowledge != NULL && run_data_newest(runs[i]) != NULL);
     if (!any)
         return;
     html_section(out, "Evaluation", "Decomposition: each question by what all its samples did.");

@@ -1,4 +1,5 @@
 /* Tables and texts: before and after, example answers, warnings, configuration. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,13 +27,14 @@ static void put_row(struct buf *out, const struct run_data *run, const struct ou
                after.abstain, after.wrong);
 }
 
-/* Different values of a field, in the order of appearance. */
-static size_t distinct(const struct outcome_file *file, bool classes, const char *split,
+/* Different values of a field (an offset in struct outcome), in the order of appearance. */
+static size_t distinct(const struct outcome_file *file, size_t field, const char *split,
                        const char *values[CLASSES_MAX]) {
     size_t count = 0;
     for (uint32_t i = 0; i < file->count; i++) {
         const struct outcome *outcome = &file->outcomes[i];
-        const char *value = classes ? outcome->class_label : outcome->split;
+        const char *value;
+        memcpy(&value, (const char *)outcome + field, sizeof value);
         if (split != NULL && strcmp(outcome->split, split) != 0)
             continue;
         size_t j = 0;
@@ -60,6 +62,25 @@ static void put_balance(struct buf *out, const struct run_data *run, const struc
         krb.krb.low > 0 ? "good" : "bad", krb.krb.value, krb.krb.low, krb.krb.high, krb.best_abstention);
 }
 
+/* A split's classes, where its questions have some, and its data sets, where there are several. */
+static void put_split(struct buf *out, const struct run_data *run, const char *split) {
+    const struct outcome_file *newest = run_data_newest(run);
+    const char *classes[CLASSES_MAX], *sets[CLASSES_MAX];
+    size_t class_count = distinct(newest, offsetof(struct outcome, class_label), split, classes);
+    size_t set_count = distinct(newest, offsetof(struct outcome, set), split, sets);
+    const char *prefix = *split ? split : "all";
+    char label[160];
+    for (size_t i = 0; i < class_count; i++) {
+        snprintf(label, sizeof label, "%.60s, %.60s", prefix, classes[i]);
+        put_row(out, run, &(struct outcome_filter){.split = split, .class_label = classes[i]},
+                *classes[i] ? label : prefix);
+    }
+    for (size_t i = 0; i < set_count && set_count > 1; i++) {
+        snprintf(label, sizeof label, "%.60s, %.60s", prefix, sets[i]);
+        put_row(out, run, &(struct outcome_filter){.split = split, .set = sets[i]}, label);
+    }
+}
+
 void section_summary(struct buf *out, const struct run_data *run, uint32_t draws) {
     const struct outcome_file *newest = run_data_newest(run);
     if (newest == NULL)
@@ -68,18 +89,18 @@ void section_summary(struct buf *out, const struct run_data *run, uint32_t draws
     buf_printf(out,
                "<table><tr><th>questions</th><th>count</th>%s<th>correct</th><th>Unknown</th><th>wrong</th></tr>\n",
                run->base != NULL ? "<th>base correct</th><th>base Unknown</th><th>base wrong</th>" : "");
-    const char *splits[CLASSES_MAX], *classes[CLASSES_MAX];
-    size_t split_count = distinct(newest, false, NULL, splits);
-    for (size_t i = 0; i < split_count; i++) {
-        size_t class_count = distinct(newest, true, splits[i], classes);
-        for (size_t j = 0; j < class_count; j++) {
-            char label[160];
-            snprintf(label, sizeof label, "%.60s%s%.60s", splits[i], *splits[i] && *classes[j] ? ", " : "", classes[j]);
-            put_row(out, run, &(struct outcome_filter){.split = splits[i], .class_label = classes[j]}, label);
-        }
-    }
-    put_row(out, run, NULL, "all");
+    const char *splits[CLASSES_MAX];
+    size_t split_count = distinct(newest, offsetof(struct outcome, split), NULL, splits);
+    for (size_t i = 0; i < split_count; i++)
+        put_split(out, run, splits[i]);
+    if (split_count > 1)
+        put_row(out, run, NULL, "all");
     buf_puts(out, "</table>\n");
+    if (run->base == NULL)
+        buf_puts(
+            out,
+            "<p class=\"lead\">No before: <code>candor eval --knowledge --run DIR</code> asks the model that the run "
+            "started from.</p>\n");
     if (run->knowledge == NULL || run->base_forced == NULL)
         return;
     buf_puts(
@@ -134,7 +155,7 @@ void section_examples(struct buf *out, const struct run_data *run) {
                  "The questions that moved most, towards correct and towards Unknown.");
     buf_puts(out, "<table><tr><th>question</th><th class=\"text\">before</th><th class=\"text\">after</th></tr>\n");
     const char *splits[CLASSES_MAX];
-    size_t split_count = distinct(newest, false, NULL, splits);
+    size_t split_count = distinct(newest, offsetof(struct outcome, split), NULL, splits);
     const enum verdict directions[] = {VERDICT_CORRECT, VERDICT_ABSTAIN};
     for (size_t s = 0; s < split_count; s++) {
         for (size_t d = 0; d < 2; d++) {

@@ -80,6 +80,41 @@ static void before_and_after_are_side_by_side_and_text_is_escaped(void **state) 
     buf_deinit(&out);
 }
 
+static void data_sets_have_rows_of_their_own(void **state) {
+    (void)state;
+    write_file("eval/final.jsonl",
+               HEADER("eval", "9")
+                   ROW("a", "1", "3", "0",
+                       "Unknown") "{\"id\":\"b\",\"set\":\"popqa\",\"class\":\"\",\"split\":\"train\",\"question\":"
+                                  "\"Q\",\"n\":4,\"correct\":4,"
+                                  "\"process\":0,\"abstain\":0,\"wrong\":0,\"malformed\":0,\"answers\":[]}\n");
+    struct buf out = {0};
+    page(&out);
+    assert_non_null(strstr(out.data, "<td>train, s</td><td>1</td><td class=\"good\">0.250</td>"));
+    assert_non_null(strstr(out.data, "<td>train, popqa</td><td>1</td><td class=\"good\">1.000</td>"));
+    assert_non_null(strstr(out.data, "candor eval --knowledge --run"));
+    assert_null(strstr(out.data, "Decomposition")); /* one point is no curve */
+    buf_deinit(&out);
+}
+
+static void answers_are_shown_with_what_is_right_and_without_control_characters(void **state) {
+    (void)state;
+    char rollouts[PATH_BYTES];
+    ASSERT_OK(fs_join(rollouts, directory, "rollouts"));
+    ASSERT_OK(fs_make_directories(rollouts));
+    write_file(
+        "rollouts/step-000000.jsonl",
+        "{\"slot\":0,\"id\":\"a\",\"set\":\"s\",\"question\":\"Who ?\",\"aliases\":[\"Ann\",\"Anna\"],\"samples\":["
+        "{\"verdict\":\"wrong\",\"reward\":0,\"advantage\":-1,\"text\":\"First,\\n\\u001b[2J "
+        "then\",\"finish\":\"length\"}]}\n");
+    struct buf out = {0};
+    ASSERT_OK(report_rollouts(directory, 0, &out));
+    assert_string_equal(out.data,
+                        "== slot 0  Who ?  [s a]\n   right: Ann (and 1 more)\n"
+                        "  0  wrong           reward 0     advantage -1.000  First,\n       | ?[2J then ... (cut)\n");
+    buf_deinit(&out);
+}
+
 static void a_step_that_is_not_there_names_those_that_are(void **state) {
     (void)state;
     char rollouts[PATH_BYTES];
@@ -101,6 +136,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_empty_directory_is_refused_with_its_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_run_without_evaluations_has_curves_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(before_and_after_are_side_by_side_and_text_is_escaped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(data_sets_have_rows_of_their_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(answers_are_shown_with_what_is_right_and_without_control_characters, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_step_that_is_not_there_names_those_that_are, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
