@@ -27,13 +27,6 @@
 #define WEIGHTS_TURN 4
 #define CUT_OFF_MAX 256 /* connections that failed while one message was handled; more of them fail again */
 #define TELEMETRY_MS 1000
-/* Deltas kept below the lowest published version: a slow actor that is so many versions behind still goes on by deltas.
- */
-#define DELTAS_BEHIND 4
-/* A reader that is slower than training would never end: the snapshot that it reads outlives its retirement, one at a time.
- * Deltas lead on from it. */
-#define READER_SILENT_MS 10000
-#define READER_MS (10 * 60 * 1000)
 
 /* Asked by another thread, answered by the hub's. */
 struct call {
@@ -65,10 +58,7 @@ struct hub_server {
     bool stopping;
     int64_t stop_by_ms;
     uint64_t bytes_in, bytes_out;
-    struct published published[STORE_VERSIONS_MAX];
-    uint32_t published_count;
-    struct published lingering; /* retired and being read; data NULL: none */
-    int64_t lingering_until_ms;
+    struct versions versions;
     char host[256];
     /* calls */
     struct queue *calls;
@@ -171,24 +161,6 @@ static bool on_chunk(void *context, const struct message *message) {
     return send_on(to->server, to->server->weights, to->peer, message) == STATUS_OK;
 }
 
-static struct published *find_published(struct hub_server *server, struct digest digest) {
-    for (uint32_t i = 0; i < server->published_count; i++) {
-        if (digest_equal(server->published[i].digest, digest))
-            return &server->published[i];
-    }
-    return NULL;
-}
-
-/* Whether somebody is in the middle of a snapshot. */
-static void note_reader(struct hub_server *server, const struct message_fetch *fetch, int64_t now_ms) {
-    struct published *read = find_published(server, fetch->object);
-    if (!read && server->lingering.data && digest_equal(server->lingering.digest, fetch->object))
-        read = &server->lingering;
-    if (read && ((uint64_t)fetch->first + fetch->count) * CHUNK_BYTES_MAX <
-                    read->elements * dtype_bytes((enum dtype)read->dtype))
-        read->read_ms = now_ms;
-}
-
 static void take_weights(struct hub_server *server, const struct socket_frame *frame) {
     struct message message;
     arena_reset(&server->arena);
@@ -201,7 +173,7 @@ static void take_weights(struct hub_server *server, const struct socket_frame *f
         return;
     }
     if (message.fetch.kind == FETCH_SNAPSHOT)
-        note_reader(server, &message.fetch, clock_boot_ms());
+        versions_read(&server->versions, &message.fetch, clock_boot_ms());
     struct reply_to to = {.server = server, .peer = frame->peer};
     store_fetch(server->store, &message.fetch, on_chunk, &to);
 }
@@ -289,27 +261,6 @@ static void send_own_telemetry(struct hub_server *server, int64_t now_ms) {
     buf_deinit(&line);
 }
 
-/* Deltas that lead to the lowest published version, or to one before it, lead nowhere that is needed. */
-static void retire_deltas(struct hub_server *server) {
-    uint32_t lowest = server->lingering.data ? server->lingering.version : UINT32_MAX;
-    for (uint32_t i = 0; i < server->published_count; i++)
-        lowest = server->published[i].version < lowest ? server->published[i].version : lowest;
-    if (server->published_count == 0 || lowest < DELTAS_BEHIND)
-        return;
-    store_retire_deltas(server->store, lowest - DELTAS_BEHIND + 1);
-    hub_retire_deltas(server->hub, lowest - DELTAS_BEHIND + 1);
-}
-
-static void end_lingering(struct hub_server *server) {
-    struct published ended = server->lingering;
-    server->lingering = (struct published){0};
-    if (ended.data && !find_published(server, ended.digest)) /* published again: the store serves that */
-        store_retire(server->store, ended.digest);
-    if (ended.data && ended.release)
-        ended.release(ended.context);
-    retire_deltas(server);
-}
-
 static void tick(struct hub_server *server, int64_t now_ms) {
     if (now_ms >= server->tick_ms) {
         hub_tick(server->hub, now_ms);
@@ -317,9 +268,7 @@ static void tick(struct hub_server *server, int64_t now_ms) {
             hub_disconnected(server->hub, server->cut_off[i], now_ms);
         server->cut_off_count = 0;
         server->tick_ms = now_ms + server->heartbeat_ms / 2 + 1;
-        if (server->lingering.data &&
-            (now_ms >= server->lingering_until_ms || now_ms - server->lingering.read_ms >= READER_SILENT_MS))
-            end_lingering(server);
+        versions_tick(&server->versions, now_ms);
     }
     if (server->telemetry && now_ms >= server->telemetry_ms) {
         send_own_telemetry(server, now_ms);
@@ -398,18 +347,14 @@ static enum status open_all(struct hub_server *server, const struct hub_server_s
     hub.files = store_files(server->store, &hub.file_count);
     const struct hub_events events = {server, on_send, on_filled, on_completed, on_withdrawn, on_alarm, on_describe};
     TRY(hub_create(&hub, &events, &server->hub));
+    server->versions = (struct versions){.hub = server->hub, .store = server->store};
     return telemetry_start(config->telemetry_redis, settings->hub.run, &server->telemetry);
 }
 
 static void close_all(struct hub_server *server) {
     telemetry_stop(&server->telemetry);
     hub_destroy(&server->hub);
-    for (uint32_t i = 0; i < server->published_count; i++) {
-        if (server->published[i].release)
-            server->published[i].release(server->published[i].context);
-    }
-    if (server->lingering.data && server->lingering.release)
-        server->lingering.release(server->lingering.context);
+    versions_deinit(&server->versions);
     store_destroy(&server->store);
     socket_close(&server->control);
     socket_close(&server->weights);
@@ -521,36 +466,8 @@ void hub_server_interrupt(struct hub_server *server) {
 
 /* ---- versions ---- */
 
-static enum status publish_delta(struct hub_server *server, struct published *published, int64_t now_ms) {
-    if (!published->take_delta)
-        return STATUS_OK;
-    struct message_manifest manifest = content_delta_manifest(
-        published->version, published->digest, published->delta_base, published->elements, published->delta_bytes);
-    void *delta = published->take_delta;
-    published->take_delta = NULL;
-    TRY(store_publish_delta(server->store, &manifest, delta));
-    return hub_publish(server->hub, &manifest, now_ms);
-}
-
 static enum status run_publish(struct hub_server *server, void *argument) {
-    struct published *published = argument;
-    int64_t now_ms = clock_boot_ms();
-    struct message_manifest manifest =
-        content_manifest(published->version, published->digest, published->elements, (enum dtype)published->dtype);
-    manifest.current = 1;
-    if (server->published_count == STORE_VERSIONS_MAX)
-        return fail(STATUS_LIMIT, "version %u: %d versions are published already", published->version,
-                    STORE_VERSIONS_MAX);
-    TRY(store_publish(server->store, &manifest, published->data));
-    hub_canary(server->hub, &published->digest, &published->canary, now_ms);
-    enum status status = publish_delta(server, published, now_ms);
-    status = status == STATUS_OK ? hub_publish(server->hub, &manifest, now_ms) : status;
-    if (status != STATUS_OK) {
-        store_retire(server->store, published->digest);
-        return status;
-    }
-    server->published[server->published_count++] = *published;
-    return STATUS_OK;
+    return versions_publish(&server->versions, argument, clock_boot_ms());
 }
 
 enum status hub_server_publish(struct hub_server *server, const struct published *published) {
@@ -560,53 +477,13 @@ enum status hub_server_publish(struct hub_server *server, const struct published
     return status;
 }
 
-/* A skipped step publishes the same content under the next number: the content goes when its last number does, and is
- * served from the memory of one that stays. */
-static enum status retire_one(struct hub_server *server, const struct published *retired, int64_t now_ms) {
-    const struct published *other = find_published(server, retired->digest);
-    enum status status = STATUS_OK;
-    if (other) {
-        struct message_manifest manifest =
-            content_manifest(other->version, other->digest, other->elements, (enum dtype)other->dtype);
-        status = store_publish(server->store, &manifest, other->data);
-    } else {
-        hub_retire(server->hub, &retired->digest);
-        if (!server->lingering.data && retired->read_ms && now_ms - retired->read_ms < READER_SILENT_MS) {
-            server->lingering = *retired;
-            server->lingering_until_ms = now_ms + READER_MS;
-            log_event(LOG_INFO, "slow_reader", "version=%u is still read", retired->version);
-            return STATUS_OK;
-        }
-        store_retire(server->store, retired->digest);
-    }
-    if (retired->release)
-        retired->release(retired->context);
-    return status;
-}
-
 struct version_range {
     uint32_t first, end;
 };
 
 static enum status run_retire(struct hub_server *server, void *argument) {
     const struct version_range *range = argument;
-    int64_t now_ms = clock_boot_ms();
-    struct published retired[STORE_VERSIONS_MAX];
-    uint32_t kept = 0, retired_count = 0;
-    for (uint32_t i = 0; i < server->published_count; i++) {
-        if (server->published[i].version >= range->first && server->published[i].version < range->end)
-            retired[retired_count++] = server->published[i];
-        else
-            server->published[kept++] = server->published[i];
-    }
-    server->published_count = kept;
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < retired_count; i++) {
-        enum status one = retire_one(server, &retired[i], now_ms);
-        status = status == STATUS_OK ? one : status;
-    }
-    retire_deltas(server);
-    return status;
+    return versions_retire(&server->versions, range->first, range->end, clock_boot_ms());
 }
 
 enum status hub_server_retire_below(struct hub_server *server, uint32_t version) {

@@ -13,6 +13,7 @@
 #include "common/base/hash.h"
 #include "common/base/run_config.h"
 #include "common/hub/hub.h"
+#include "common/hub/versions.h"
 
 struct hub_server;
 
@@ -22,7 +23,8 @@ struct hub_server_settings {
     const struct run_config *config; /* net.*, telemetry.* */
     const char *model_directory;     /* files offered to actors; "": none */
     void (*beat)(void *context);     /* called by the thread each time around its loop, for a watchdog; may be NULL */
-    void (*describe)(void *context, struct buf *out); /* what the holder does, for the status reply; by the thread; may be NULL */
+    void (*describe)(void *context,
+                     struct buf *out); /* what the holder does, for the status reply; by the thread; may be NULL */
     void *hook_context;
 };
 
@@ -36,23 +38,7 @@ enum status hub_server_offer(struct hub_server *server, const struct hub_work *w
 /* Forget offered work, or what was collected of it. */
 void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t step);
 
-/* A version in host memory; the server serves its snapshot from there until retired, when release(context) is called on
- * the hub's thread. With a delta from an older version (delta.h): free()d by the server in any case, and served for as
- * long as a version below it is published, and a little longer. On failure release is not called.
- * One retired version that is being read goes on being served, without leases, until nobody reads on or its deadline. */
-struct published {
-    uint32_t version;
-    struct digest digest, canary; /* canary zero: none to compare */
-    const void *data;
-    uint64_t elements;
-    uint8_t dtype;
-    void *take_delta; /* [delta_bytes]; NULL: none */
-    uint64_t delta_bytes;
-    struct digest delta_base;
-    void (*release)(void *context);
-    void *context;
-    int64_t read_ms; /* the server's: of the last fetch that did not reach its end; 0: none */
-};
+/* versions.h says what of it is kept. */
 enum status hub_server_publish(struct hub_server *server, const struct published *published);
 /* Versions below, or this one, are neither leased nor wanted any more. */
 enum status hub_server_retire_below(struct hub_server *server, uint32_t version);

@@ -198,7 +198,7 @@ static const char *decode_sparse(const uint8_t *data, uint32_t bytes, uint32_t e
     }
     if ((bit + 7) / 8 * 8 != bits || load_window(data + bit / 8, end) >> bit % 8 != 0)
         return "bytes behind its last code";
-    return 0;
+    return NULL;
 }
 
 const char *delta_block_apply(const uint8_t *data, uint32_t bytes, uint32_t elements, uint64_t first, bool back,
