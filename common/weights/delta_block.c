@@ -170,8 +170,9 @@ static inline uint64_t load_window(const uint8_t *at, const uint8_t *end) {
     return window;
 }
 
-/* All codes into out, at as positions. NULL, or what is wrong. */
-static const char *decode_sparse(const uint8_t *data, uint32_t bytes, uint32_t elements, struct delta_changes *out) {
+/* All codes into out, at as positions; their weights are asked of memory meanwhile. NULL, or what is wrong. */
+static const char *decode_sparse(const uint8_t *data, uint32_t bytes, uint32_t elements, const uint16_t *weights,
+                                 struct delta_changes *out) {
     uint16_t last;
     if (bytes < SPARSE_HEADER_BYTES || data[0] > RICE_MAX || data[1] > RICE_MAX)
         return "neither sparse nor dense";
@@ -192,6 +193,7 @@ static const char *decode_sparse(const uint8_t *data, uint32_t bytes, uint32_t e
             return "its codes go on behind its end";
         if (gap >= elements - next || step > 0xFFFF)
             return "an element behind its end";
+        __builtin_prefetch(&weights[next + gap], 1);
         out->at[i] = (uint16_t)(next + gap);
         out->step[i] = (uint16_t)step;
         next += gap + 1;
@@ -207,7 +209,7 @@ const char *delta_block_apply(const uint8_t *data, uint32_t bytes, uint32_t elem
         apply_dense(data + 1, elements, first, back, weights, sum);
         return NULL;
     }
-    const char *wrong = decode_sparse(data, bytes, elements, scratch);
+    const char *wrong = decode_sparse(data, bytes, elements, weights, scratch);
     if (wrong)
         return wrong;
     unsigned __int128 change = 0;
