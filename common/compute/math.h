@@ -71,8 +71,8 @@ HOST_DEVICE float exp_f32(float x) {
     p = fmaf(p, r, EXP_P5);
     p = fmaf(p, r * r, r) + 1.0f;
     /* 2^n in two factors: n = 128 has no float of its own. */
-    int32_t exponent = (int32_t)n, half = exponent >> 1;
-    float y = p * f32_of_bits((uint32_t)(half + 127) << 23) * f32_of_bits((uint32_t)(exponent - half + 127) << 23);
+    int32_t exponent = (int32_t)n, first = exponent >> 1;
+    float y = p * f32_of_bits((uint32_t)(first + 127) << 23) * f32_of_bits((uint32_t)(exponent - first + 127) << 23);
     y = x < EXP_LEAST ? 0.0f : y;
     y = x > EXP_MOST ? f32_of_bits(0x7f800000u) : y;
     return x == x ? y : x;

@@ -129,10 +129,10 @@ static struct paged scatter_pages(const uint16_t *k, const uint16_t *v, const in
     static const int32_t places[PAGES] = {5, 0, 7, 2, 1, 6, 3, 4};
     struct paged p = {bytes_of((size_t)tokens * 4), NULL, NULL};
     size_t bytes = (size_t)(PAGES * KV_PAGE_TOKENS * width) * 2;
-    p.k = device_bytes(NULL, bytes);
-    p.v = device_bytes(NULL, bytes);
-    memset(p.k, 0xff, bytes); /* NaN: whoever reads a row that is not in the list shows */
-    memset(p.v, 0xff, bytes);
+    void *garbage = bytes_of(bytes);
+    memset(garbage, 0xff, bytes); /* NaN: whoever reads a row that is not in the list shows */
+    p.k = device_bytes(garbage, bytes);
+    p.v = device_bytes(garbage, bytes);
     for (int32_t i = 0; i < tokens; i++) {
         p.key_rows[i] = places[i / KV_PAGE_TOKENS] * KV_PAGE_TOKENS + i % KV_PAGE_TOKENS;
         cuda->ops->copy(cuda, p.k + p.key_rows[i] * width, k + rows[i] * width, (size_t)width * 2);

@@ -36,12 +36,12 @@ static void adamw_has_the_same_bits(void **state) {
             cuda->ops->adamw(cuda, d_w16, DTYPE_BF16, d_rem, d_m2, d_v2, d_g, count, &step);
         }
         assert_same_bits(host_of_floats(d_w, count), w, count, "fp32 masters");
-        assert_memory_equal(d_w16, w16, (size_t)count * 2);
-        assert_memory_equal(d_rem, rem, (size_t)count * 2);
-        assert_memory_equal(d_m, m, bytes);
-        assert_memory_equal(d_v, v, bytes);
-        assert_memory_equal(d_m2, m2, bytes);
-        assert_memory_equal(d_v2, v2, bytes);
+        assert_memory_equal(host_of_bytes(d_w16, (size_t)count * 2), w16, (size_t)count * 2);
+        assert_memory_equal(host_of_bytes(d_rem, (size_t)count * 2), rem, (size_t)count * 2);
+        assert_memory_equal(host_of_bytes(d_m, bytes), m, bytes);
+        assert_memory_equal(host_of_bytes(d_v, bytes), v, bytes);
+        assert_memory_equal(host_of_bytes(d_m2, bytes), m2, bytes);
+        assert_memory_equal(host_of_bytes(d_v2, bytes), v2, bytes);
         twin_free_all(NULL);
     }
 }

@@ -1,4 +1,4 @@
-/* The CPU and the emulated CUDA device side by side. Both get the same numbers: what is an activation on CUDA is rounded to
+/* The CPU and a CUDA device side by side: the emulated one, or, under tests/gpu, a real one by the same name. Both get the same numbers: what is an activation on CUDA is rounded to
  * bf16 first and goes to the CPU as these values in fp32. Device memory comes from the device, each tensor its own
  * allocation, so that the emulator watches its borders. */
 #ifndef CANDOR_TESTS_TWIN_COMPUTE_TWIN_H
@@ -80,6 +80,12 @@ static inline float *host_of_bf16(const void *from, int64_t count) {
 static inline float *host_of_floats(const void *from, int64_t count) {
     float *host = floats(count);
     cuda->ops->download(cuda, host, from, (size_t)count * sizeof *host);
+    return host;
+}
+
+static inline void *host_of_bytes(const void *from, size_t bytes) {
+    void *host = bytes_of(bytes);
+    cuda->ops->download(cuda, host, from, bytes);
     return host;
 }
 
