@@ -45,6 +45,10 @@ static int32_t positions(const struct run *run) {
     return (int32_t)(prompt + (uint32_t)run->config->sample_max_new_tokens);
 }
 
+static enum dtype storage(const struct run_config *config) {
+    return config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
+}
+
 static enum status open_device(struct run *run) {
     const struct run_config *config = run->config;
     struct model_config shape;
@@ -61,12 +65,14 @@ static enum status open_device(struct run *run) {
                     "the model has %d positions",
                     (long long)config->sample_max_new_tokens, positions(run) - (int32_t)config->sample_max_new_tokens,
                     shape.max_positions - positions(run) + (int32_t)config->sample_max_new_tokens, shape.max_positions);
-    return device_open(support_device_spec(config), (int)config->train_threads, &run->device);
+    TRY(device_open(support_device_spec(config), (int)config->train_threads, &run->device));
+    return support_check_memory(run->device, config->model_path, &shape, storage(config), config->loss_kl > 0 ? 2 : 1,
+                                (int)config->run_lag + 2);
 }
 
 static enum status load_weights(struct run *run, const char *directory, struct model **out_model) {
-    enum dtype type = run->config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
-    return model_load(run->device, directory, type, positions(run), tokenizer_vocab_size(run->tokenizer), out_model);
+    return model_load(run->device, directory, storage(run->config), positions(run),
+                      tokenizer_vocab_size(run->tokenizer), out_model);
 }
 
 static enum status open_reference(struct run *run) {

@@ -57,6 +57,7 @@ static enum status open_model(struct sft *s, bool from_nothing) {
     TRY(sft_order_init(&s->order, (uint64_t)config->run_seed, s->data.count));
     TRY(device_open(support_device_spec(config), (int)config->train_threads, &s->device));
     enum dtype type = config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
+    TRY(support_check_memory(s->device, config->model_path, &shape, type, 1, 0));
     int32_t positions = (int32_t)s->data.longest, vocab = tokenizer_vocab_size(s->tokenizer);
     if (!from_nothing)
         return model_load(s->device, config->model_path, type, positions, vocab, &s->model);

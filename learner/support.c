@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/fs.h"
+#include "learner/optimiser.h"
 
 static const char *const tokenizer_files[] = {
     "tokenizer.json",    "tokenizer_config.json",   "vocab.json",          "merges.txt",
@@ -39,6 +40,23 @@ int32_t support_keep_layers(struct device *device, const struct model_config *co
         if (train_bytes(config, &limits, device->activation) <= room)
             break;
     return limits.keep_layers;
+}
+
+enum status support_check_memory(struct device *device, const char *directory, const struct model_config *config,
+                                 enum dtype type, int models, int versions) {
+    int64_t parameters = model_parameter_count(config);
+    double weights = (double)parameters * (double)dtype_bytes(type),
+           moments = (double)optimiser_bytes(parameters, type);
+    double served = device->kind == DEVICE_CPU ? weights * versions : 0, needed = weights * models + moments + served;
+    double have = (double)device->ops->free_bytes(device);
+    if (needed <= have)
+        return STATUS_OK;
+    return fail(
+        STATUS_CONFIG,
+        "%s: training its %.2f billion parameters takes %.1f GB at least (weights %.1f, gradient and optimiser %.1f, "
+        "versions on their way %.1f); %s has %.1f GB free",
+        directory, (double)parameters / 1e9, needed / 1e9, weights * models / 1e9, moments / 1e9, served / 1e9,
+        device->name, have / 1e9);
 }
 
 enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context) {

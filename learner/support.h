@@ -19,6 +19,14 @@ const char *support_device_spec(const struct run_config *config);
  * It changes no bit. */
 int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits);
 
+/* Refuse, by STATUS_CONFIG, a model that cannot be trained in the memory that is free: the kernel would grant it page by page,
+ * and end some process later.
+ *   directory  the model's, for the message
+ *   models     copies of the weights on the device: 1, or 2 with a reference
+ *   versions   copies that the hub serves, in host memory: counted where that is the device's memory too */
+enum status support_check_memory(struct device *device, const char *directory, const struct model_config *config,
+                                 enum dtype type, int models, int versions);
+
 /* Call use(context, path) for each path of a ':'-separated list; empty parts are skipped. */
 enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context);
 

@@ -1,5 +1,6 @@
 #include "common/compute/cpu/memory.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,7 +45,17 @@ enum status cpu_synchronize(struct device *device) {
     return STATUS_OK;
 }
 
+/* The kernel's own estimate counts file pages that it would give back; free pages alone are few on a machine that has read
+ * a model. */
 int64_t cpu_free_bytes(struct device *device) {
     (void)device;
-    return (int64_t)sysconf(_SC_AVPHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[128];
+    long long kilobytes = -1;
+    while (file && kilobytes < 0 && fgets(line, sizeof line, file))
+        (void)sscanf(line, "MemAvailable: %lld kB", &kilobytes);
+    if (file)
+        fclose(file);
+    return kilobytes >= 0 ? (int64_t)kilobytes * 1024
+                          : (int64_t)sysconf(_SC_AVPHYS_PAGES) * (int64_t)sysconf(_SC_PAGESIZE);
 }
