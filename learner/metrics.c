@@ -66,6 +66,15 @@ static void put_learning(const struct metrics_context *context, const struct ste
     put(m, "updates", (double)context->updates);
 }
 
+/* What the answers took, and what learning from them did: the policy forward and backward, the reference forward. */
+static void put_flop(const struct metrics_context *context, const struct step_figures *f, struct metrics *m) {
+    double length = share((double)f->prompt_tokens, f->groups) + share((double)f->answer_tokens, f->answers) / 2;
+    double pass = model_pass_flop(context->model, (double)f->trained_rows, (double)f->trained_tokens, length);
+    put(m, "generation_flop",
+        model_answers_flop(context->model, f->groups, f->prompt_tokens, f->answers, f->answer_tokens));
+    put(m, "training_flop", pass * (context->kl ? 4 : 3));
+}
+
 static void put_work(const struct metrics_context *context, const struct step_figures *f, struct metrics *m) {
     double tokens = (double)(f->answer_tokens + f->prompt_tokens);
     put(m, "groups", f->groups);
@@ -79,6 +88,8 @@ static void put_work(const struct metrics_context *context, const struct step_fi
     put(m, "prompt_tokens", (double)f->prompt_tokens);
     put(m, "trained_tokens", (double)f->trained_tokens);
     put(m, "micro_batches", f->micro_batches);
+    if (context->model)
+        put_flop(context, f, m);
     put(m, "tokens_per_second", share(tokens, context->step_seconds));
     put(m, "step_seconds", context->step_seconds);
     put(m, "wait_seconds", context->wait_seconds);

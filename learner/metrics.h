@@ -16,6 +16,7 @@ struct metrics_context {
     uint32_t skips_in_row, checkpoint_failures;
     uint32_t lag;
     bool kl;                           /* a reference is there */
+    const struct model_config *model;  /* NULL: no FLOP are reckoned */
     double step_seconds, wait_seconds; /* wall time since the last step's end; waiting for answers in it */
     const char *hub_counters;          /* JSON object, or NULL */
     /* who did the work: shown, and of no influence */

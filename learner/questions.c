@@ -134,6 +134,26 @@ const int32_t *questions_prompt(const struct questions *q, uint32_t index, uint3
     return q->ids.ids + q->starts[index];
 }
 
+enum status questions_add_outcome(const struct questions *questions, uint32_t index,
+                                  const struct message_scored *scored, const struct model_config *model,
+                                  struct outcome_file *file) {
+    const struct question *question = &questions->set.questions[index];
+    uint32_t counts[VERDICT_COUNT] = {0}, kept = 0, prompt_tokens;
+    uint64_t answer_tokens = 0;
+    const char *texts[OUTCOME_ANSWERS_MAX];
+    for (uint32_t i = 0; i < scored->score_count; i++) {
+        ASSERT(scored->scores[i].verdict < VERDICT_COUNT);
+        counts[scored->scores[i].verdict]++;
+        answer_tokens += scored->group.samples[i].count;
+        if (kept < OUTCOME_ANSWERS_MAX)
+            texts[kept++] = scored->group.samples[i].text.data;
+    }
+    (void)questions_prompt(questions, index, &prompt_tokens);
+    file->flop += model_answers_flop(model, 1, prompt_tokens, scored->score_count, answer_tokens);
+    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts,
+                       texts, kept);
+}
+
 static struct grading grading_of(const struct questions *q, const struct run_config *config, uint32_t index,
                                  uint32_t step) {
     const struct question *question = &q->set.questions[index];

@@ -7,8 +7,10 @@
 
 #include "common/base/run_config.h"
 #include "common/data/question.h"
+#include "common/eval/outcome.h"
 #include "common/hub/hub.h"
 #include "common/model/chat.h"
+#include "common/model/config.h"
 #include "proto/messages.h"
 
 struct questions {
@@ -34,6 +36,10 @@ void questions_deinit(struct questions *questions);
 enum status questions_read_knowledge(struct questions *questions, const char *path);
 
 const int32_t *questions_prompt(const struct questions *questions, uint32_t index, uint32_t *out_count);
+
+/* Adds question `index`, its answers' verdicts and their work to an outcome file. */
+enum status questions_add_outcome(const struct questions *questions, uint32_t index, const struct message_scored *scored,
+                                  const struct model_config *model, struct outcome_file *file);
 
 /* One piece of work over questions: who asks what, when, and from which weights. */
 struct question_work {

@@ -204,6 +204,7 @@ static enum status write_step(struct run *run, const struct completed_work *work
                                       .checkpoint_failures = checkpointer_failures(run->checkpointer),
                                       .lag = (uint32_t)run->config->run_lag,
                                       .kl = run->reference != NULL,
+                                      .model = &run->model->config,
                                       .step_seconds = now - run->step_began,
                                       .wait_seconds = wait_seconds,
                                       .hub_counters = status == STATUS_OK ? counters.data : NULL,

@@ -47,20 +47,6 @@ enum status run_eval_offer(struct run *run, const struct version *version) {
     return STATUS_OK;
 }
 
-static enum status add_outcome(struct outcome_file *file, const struct question *question,
-                               const struct message_scored *scored) {
-    uint32_t counts[VERDICT_COUNT] = {0}, kept = 0;
-    const char *answers[OUTCOME_ANSWERS_MAX];
-    for (uint32_t i = 0; i < scored->group.sample_count; i++) {
-        if (scored->scores[i].verdict < VERDICT_COUNT)
-            counts[scored->scores[i].verdict]++;
-        if (kept < OUTCOME_ANSWERS_MAX)
-            answers[kept++] = scored->group.samples[i].text.data;
-    }
-    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts,
-                       answers, kept);
-}
-
 static enum status write_outcomes(struct run *run, const struct completed_work *work) {
     const struct run_config *config = run->config;
     char path[PATH_BYTES];
@@ -75,7 +61,7 @@ static enum status write_outcomes(struct run *run, const struct completed_work *
     enum status status = STATUS_OK;
     for (uint32_t s = 0; s < work->group_count && status == STATUS_OK; s++)
         if (work->groups[s])
-            status = add_outcome(file, &run->eval.set.questions[s], work->groups[s]);
+            status = questions_add_outcome(&run->eval, s, work->groups[s], &run->model->config, file);
     if (status == STATUS_OK)
         status = outcome_file_write(file, path);
     outcome_file_destroy(&file);

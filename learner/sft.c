@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/fs.h"
+#include "common/base/json.h"
 #include "common/model/train.h"
 #include "learner/support.h"
 #include "learner/microbatch.h"
@@ -28,6 +29,7 @@ struct sft {
     struct microbatch_weight *weights; /* [batch] */
     struct microbatch *cuts;           /* [batch] */
     float *lp, *dlp;                   /* [targets most] */
+    double loss;                       /* of the last update */
     uint64_t rows, targets;            /* that went through the model; only targets meet the vocabulary */
 };
 
@@ -145,10 +147,7 @@ static enum status run_update(struct sft *s, uint64_t step, double *out_loss, st
 
 /* FLOP so far: forward, and twice that backward. */
 static double work_done(const struct sft *s) {
-    const struct model_config *config = &s->model->config;
-    double vocabulary = 2.0 * config->vocab * config->hidden;
-    double row = model_forward_flop(config, (int32_t)s->data.longest / 2) - vocabulary;
-    return 3 * (row * (double)s->rows + vocabulary * (double)s->targets);
+    return 3 * model_pass_flop(&s->model->config, (double)s->rows, (double)s->targets, s->data.longest / 2.0);
 }
 
 static enum status run_updates(struct sft *s) {
@@ -160,6 +159,7 @@ static enum status run_updates(struct sft *s) {
         double loss = 0;
         struct update update;
         TRY(run_update(s, step, &loss, &update));
+        s->loss = loss;
         struct sft_progress progress = {.step = step + 1,
                                         .steps = (uint64_t)s->config->sft_steps,
                                         .loss = loss,
@@ -174,9 +174,26 @@ static enum status run_updates(struct sft *s) {
     return STATUS_OK;
 }
 
+/* sft.json: what the model was made with. */
+static enum status write_record(const struct sft *s, const char *directory) {
+    char path[PATH_BYTES];
+    struct buf out = {0};
+    TRY(fs_join(path, directory, "sft.json"));
+    buf_printf(&out, "{\"updates\": %lld, \"loss\": ", (long long)s->config->sft_steps);
+    json_put_double(&out, s->loss);
+    buf_puts(&out, ", \"flop\": ");
+    json_put_double(&out, work_done(s));
+    buf_puts(&out, "}\n");
+    enum status status =
+        buf_ok(&out) ? fs_write_atomic(path, out.data, out.bytes) : fail(STATUS_NO_MEMORY, "%s: out of memory", path);
+    buf_deinit(&out);
+    return status;
+}
+
 static enum status write_model(struct sft *s, const char *beside, const char *out_directory) {
     TRY(support_copy_tokenizer(s->config->model_path, beside));
     TRY(model_save(s->model, beside));
+    TRY(write_record(s, beside));
     return fs_move_directory(beside, out_directory);
 }
 

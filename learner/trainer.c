@@ -314,6 +314,7 @@ static enum status run_batch(struct trainer *t, const struct trainer_group *grou
     TRY(pack(t, groups, cut));
     if (train_batch_targets(t->batch) == 0)
         return STATUS_OK;
+    figures->trained_rows += (uint64_t)train_batch_rows(t->batch);
     double start = clock_seconds();
     TRY(train_forward(t->train, t->batch, t->temperature, t->lp, t->entropy));
     if (t->reference)

@@ -41,6 +41,7 @@ struct step_figures {
     double entropy;          /* sum over trained tokens */
     double behaviour_gap;    /* greatest |lp - behaviour lp| over answers of the learner's class; exactly 0 at lag 0 */
     uint64_t trained_tokens; /* answer tokens that went through the model */
+    uint64_t trained_rows;   /* with their prompts, each once */
     uint64_t answer_tokens, prompt_tokens;
     uint32_t groups, answers, truncated, longest, shortest;
     uint32_t other_class; /* answers of actors of another class */

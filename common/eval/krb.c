@@ -188,7 +188,7 @@ enum status krb_compute(struct outcome_file *knowledge, struct outcome_file *bas
     struct row *rows = NULL;
     uint32_t count;
     TRY(collect(knowledge, base, policy, NULL, filter, &rows, &count));
-    struct sums sums;
+    struct sums sums = {0};
     double *values = malloc(3 * (size_t)draws * sizeof *values);
     enum status status = values != NULL ? total(rows, count, 1, &sums) : fail(STATUS_NO_MEMORY, "KRB: out of memory");
     if (status == STATUS_OK) {
@@ -218,7 +218,7 @@ enum status krb_compare(struct outcome_file *knowledge, struct outcome_file *bas
     struct row *rows = NULL;
     uint32_t count;
     TRY(collect(knowledge, base, a, b, filter, &rows, &count));
-    struct sums sums;
+    struct sums sums = {0};
     double *values = malloc((size_t)draws * sizeof *values);
     enum status status = values != NULL ? total(rows, count, 2, &sums) : fail(STATUS_NO_MEMORY, "KRB: out of memory");
     if (status == STATUS_OK) {

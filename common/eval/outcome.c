@@ -139,6 +139,8 @@ enum status outcome_file_write(const struct outcome_file *file, const char *path
     buf_printf(&out, ",\"version\":%u", file->version);
     put_member(&out, "weights", hex);
     buf_printf(&out, ",\"samples\":%u,\"seed\":%llu", file->samples, (unsigned long long)file->seed);
+    buf_puts(&out, ",\"flop\":");
+    json_put_double(&out, file->flop);
     put_member(&out, "prompt", file->prompt);
     buf_puts(&out, "}\n");
     for (uint32_t i = 0; i < file->count; i++)
@@ -167,6 +169,7 @@ static enum status read_header(const json_t *header, const char *name, struct ou
     TRY(outcome_file_create(kind, (uint32_t)samples, (uint64_t)seed, prompt, out_file));
     (*out_file)->version = (uint32_t)version;
     (*out_file)->weights = digest;
+    (*out_file)->flop = json_number_value(json_object_get(header, "flop"));
     return STATUS_OK;
 }
 

@@ -1,7 +1,7 @@
 /* Outcomes: what a policy did on each question, the one thing that every metric is computed from, and its file.
  *
  * The file is JSONL. First line, the header: {"candor":"outcomes","kind":"eval"|"knowledge"|"base","version":V,
- * "weights":"<hex>","samples":N,"seed":S,"prompt":"<system prompt>"}; then a line a question: {"id","set","class","split",
+ * "weights":"<hex>","samples":N,"seed":S,"flop":F,"prompt":"<system prompt>"}; then a line a question: {"id","set","class","split",
  * "question","n","correct","process","abstain","wrong","malformed","answers":["first answers as text", ...]}. `answers` is
  * optional and capped. Written atomically. */
 #ifndef CANDOR_EVAL_OUTCOME_H
@@ -29,6 +29,7 @@ struct outcome_file {
     struct digest weights;
     uint32_t samples;
     uint64_t seed;
+    double flop; /* work that the answers took; 0: not told */
     char *prompt;
     struct outcome *outcomes;
     uint32_t count, capacity;

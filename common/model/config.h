@@ -26,5 +26,11 @@ enum status model_config_write(const struct model_config *config, const char *di
 /* Parameters in all, and FLOP of one token's forward pass at a context length (multiply and add count two). */
 int64_t model_parameter_count(const struct model_config *config);
 double model_forward_flop(const struct model_config *config, int32_t context);
+/* The same for `rows` tokens at a mean context, of which only `logit_rows` go on to the vocabulary. A backward pass is twice as
+ * much. */
+double model_pass_flop(const struct model_config *config, double rows, double logit_rows, double context);
+/* FLOP of answering: every prompt once for all of its answers, and of an answer all tokens but the last. */
+double model_answers_flop(const struct model_config *config, uint64_t questions, uint64_t prompt_tokens,
+                          uint64_t answers, uint64_t answer_tokens);
 
 #endif

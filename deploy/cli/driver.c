@@ -207,20 +207,6 @@ static enum status take_piece(struct driver *driver, uint32_t step, struct progr
     }
 }
 
-static enum status add_group(struct outcome_file *file, const struct question *question,
-                             const struct message_scored *scored) {
-    uint32_t counts[VERDICT_COUNT] = {0}, answers = 0;
-    const char *texts[OUTCOME_ANSWERS_MAX];
-    for (uint32_t i = 0; i < scored->score_count; i++) {
-        ASSERT(scored->scores[i].verdict < VERDICT_COUNT);
-        counts[scored->scores[i].verdict]++;
-        if (answers < OUTCOME_ANSWERS_MAX)
-            texts[answers++] = scored->group.samples[i].text.data;
-    }
-    return outcome_add(file, question->id, question->set, question->label, question->split, question->text, counts,
-                       texts, answers);
-}
-
 static enum status gather(struct driver *driver, const struct driver_round *round, const struct questions *questions,
                           struct progress *progress, struct outcome_file *file) {
     uint32_t pieces = (questions->set.count + PIECE_QUESTIONS - 1) / PIECE_QUESTIONS, offered = 0;
@@ -235,7 +221,8 @@ static enum status gather(struct driver *driver, const struct driver_round *roun
         enum status status = STATUS_OK;
         for (uint32_t i = 0; i < work->group_count && status == STATUS_OK; i++)
             if (work->groups[i] != NULL)
-                status = add_group(file, &questions->set.questions[done + i], work->groups[i]);
+                status =
+                    questions_add_outcome(questions, (uint32_t)done + i, work->groups[i], &driver->model->config, file);
         completed_work_free(&work);
         TRY(status);
     }

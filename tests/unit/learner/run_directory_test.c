@@ -176,6 +176,23 @@ static void a_line_of_metrics_is_json_and_sick_runs_are_named_in_words(void **st
     json_decref(root);
     buf_deinit(&line);
 
+    struct model_config model = {
+        .layers = 1, .hidden = 8, .heads = 1, .kv_heads = 1, .head_dim = 8, .ffn = 8, .vocab = 16};
+    struct step_figures counted = {
+        .groups = 1, .answers = 2, .prompt_tokens = 10, .answer_tokens = 6, .trained_rows = 16, .trained_tokens = 6};
+    context.model = &model;
+    context.kl = true;
+    metrics_make(&context, &counted, &metrics);
+    bool generation = false, training = false;
+    for (uint32_t i = 0; i < metrics.count; i++) {
+        generation |= strcmp(metrics.names[i], "generation_flop") == 0 &&
+                      metrics.values[i] == model_answers_flop(&model, 1, 10, 2, 6);
+        training |= strcmp(metrics.names[i], "training_flop") == 0 &&
+                    metrics.values[i] == 4 * model_pass_flop(&model, 16, 6, 11.5);
+    }
+    assert_true(generation && training);
+    context.model = NULL;
+
     struct step_figures well = {.answers = 100, .groups = 5, .answer_tokens = 900, .entropy = 900};
     well.verdicts[VERDICT_CORRECT] = 70;
     well.verdicts[VERDICT_ABSTAIN] = 30;

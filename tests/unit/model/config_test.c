@@ -148,6 +148,9 @@ static void sizes_are_those_of_the_published_models(void **state) {
     /* 7.07e9 parameters take part in a product: 14.14 GFLOP a token, and 0.4 MFLOP a token of context (engine.md 1.1,
      * 8) */
     assert_true(model_forward_flop(&seven, 0) > 14.13e9 && model_forward_flop(&seven, 0) < 14.15e9);
+    /* a prompt of 10 tokens, 2 answers of 3: 10 and 2 x 2 rows, the prompt's last and the 4 meet the vocabulary */
+    assert_true(model_answers_flop(&seven, 1, 10, 2, 6) == model_pass_flop(&seven, 14, 5, 11.5));
+    assert_true(model_answers_flop(&seven, 0, 0, 0, 0) == 0);
     double context = model_forward_flop(&seven, 256) - model_forward_flop(&seven, 0);
     assert_true(context > 0.102e9 && context < 0.104e9);
 }
