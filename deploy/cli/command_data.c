@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/fs.h"
 #include "common/base/run_config.h"
 #include "common/data/examples.h"
 #include "common/data/mix.h"
 #include "common/data/world.h"
 #include "deploy/cli/commands.h"
 #include "deploy/cli/progress.h"
+#include "deploy/cli/recipe.h"
 
 static enum status data_world(int argc, char **argv) {
     struct world_options options;
@@ -26,8 +28,10 @@ static enum status data_world(int argc, char **argv) {
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
         args_help("candor data world --out DIR [options]",
-                  "Makes a small world of facts: questions, training texts, a tokenizer and a model's shape.", args,
-                  count);
+                  "Makes a small world of facts: questions, training texts, a tokenizer, a model's shape, and "
+                  "candor.ini, which\n"
+                  "`candor sft`, `candor eval` and `candor train` read as it is.",
+                  args, count);
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
@@ -39,6 +43,11 @@ static enum status data_world(int argc, char **argv) {
     options.sometimes = (uint32_t)sometimes;
     options.never = (uint32_t)never;
     TRY(world_write((uint64_t)seed, directory, &options));
+    enum status status = recipe_write((uint64_t)seed, directory);
+    if (status != STATUS_OK) {
+        (void)fs_remove_tree(directory);
+        return status;
+    }
     printf("%s: %u facts always, %u sometimes, %u never in the texts\n", directory, options.always, options.sometimes,
            options.never);
     return STATUS_OK;
@@ -122,7 +131,8 @@ static enum status data_mix(int argc, char **argv) {
     return STATUS_OK;
 }
 
-static enum status write_examples(struct examples_options *options, const char *config_path, const struct arg_list *set) {
+static enum status write_examples(struct examples_options *options, const char *config_path,
+                                  const struct arg_list *set) {
     struct run_config *config = NULL;
     TRY(run_config_load(config_path, set->items, set->count, &config));
     struct reading reading = {.list_unusable = false};
@@ -139,8 +149,8 @@ static enum status write_examples(struct examples_options *options, const char *
     }
     progress_end(&reading.progress, "");
     print_counts(&report.counts);
-    printf("%s: %" PRIu64 " examples of %" PRIu64 " questions, %" PRIu64 " of them Unknown", options->path, report.examples,
-           report.questions, report.unknown);
+    printf("%s: %" PRIu64 " examples of %" PRIu64 " questions, %" PRIu64 " of them Unknown", options->path,
+           report.examples, report.questions, report.unknown);
     if (report.unfit > 0)
         printf("; %" PRIu64 " questions left out: no answer that fits a box", report.unfit);
     printf("\n");
@@ -163,20 +173,27 @@ static enum status data_sft(int argc, char **argv) {
     };
     const size_t count = sizeof args / sizeof args[0];
     if (args_want_help(argc, argv)) {
-        args_help("candor data sft --out FILE [NAME=]FILE...",
-                  "Turns questions into examples for `candor sft`: the cold start, from which GRPO goes on. Answers are given in\n"
-                  "the form that the system prompt asks for, and a share of them is Unknown: what a model never says, GRPO\n"
-                  "cannot strengthen.",
-                  args, count);
+        args_help(
+            "candor data sft --out FILE [NAME=]FILE...",
+            "Turns questions into examples for `candor sft`: the cold start, from which GRPO goes on. Answers are "
+            "given in\n"
+            "the form that the system prompt asks for, and a share of them is Unknown: what a model never says, GRPO\n"
+            "cannot strengthen.",
+            args, count);
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, &inputs));
     if (path == NULL || inputs.count == 0)
         return fail(STATUS_USAGE, "--out FILE and at least one question file are needed");
     if (seed < 0 || limit < 0 || draws < 1 || draws > EXAMPLES_DRAWS_MAX || !(unknown >= 0 && unknown <= 1))
-        return fail(STATUS_USAGE, "--seed and --limit: not negative; --draws: 1 to %d; --unknown: 0 to 1", EXAMPLES_DRAWS_MAX);
-    struct examples_options options = {.inputs = inputs.items, .input_count = inputs.count, .path = path,
-                                       .seed = (uint64_t)seed, .limit = (uint64_t)limit, .draws = (uint32_t)draws,
+        return fail(STATUS_USAGE, "--seed and --limit: not negative; --draws: 1 to %d; --unknown: 0 to 1",
+                    EXAMPLES_DRAWS_MAX);
+    struct examples_options options = {.inputs = inputs.items,
+                                       .input_count = inputs.count,
+                                       .path = path,
+                                       .seed = (uint64_t)seed,
+                                       .limit = (uint64_t)limit,
+                                       .draws = (uint32_t)draws,
                                        .unknown = unknown};
     return write_examples(&options, config_path, &set);
 }

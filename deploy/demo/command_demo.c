@@ -1,7 +1,8 @@
 #include <errno.h>
-#include <spawn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,20 +10,44 @@
 #include "deploy/cli/commands.h"
 #include "deploy/demo/demo.h"
 
-extern char **environ;
+#define POLL_US 20000
+
+/* As a shell reads it back. */
+static void put_word(struct buf *out, const char *word) {
+    if (word[strcspn(word, " \t\n'\"\\$`*?[]#~;&|<>(){}!")] == 0) {
+        buf_printf(out, " %s", word);
+        return;
+    }
+    buf_puts(out, " '");
+    for (; *word != 0; word++)
+        buf_printf(out, *word == '\'' ? "'\\%c'" : "%c", *word);
+    buf_puts(out, "'");
+}
 
 static void print_stage(FILE *stream, const struct stage *stage) {
-    fprintf(stream, "candor");
+    struct buf line = {0};
+    buf_puts(&line, "candor");
     for (const char *const *argument = stage->arguments; *argument != NULL; argument++)
-        fprintf(stream, " %s", *argument);
-    fprintf(stream, "\n");
+        put_word(&line, *argument);
+    fprintf(stream, "%s\n", buf_ok(&line) ? line.data : "");
+    buf_deinit(&line);
 }
 
 static enum status wait_for(pid_t pid, const struct stage *stage) {
     int how;
-    while (waitpid(pid, &how, 0) < 0)
-        if (errno != EINTR)
+    bool told = false;
+    for (;;) {
+        pid_t ended = waitpid(pid, &how, WNOHANG);
+        if (ended == pid)
+            break;
+        if (ended < 0 && errno != EINTR)
             return fail_errno("waiting for candor %s", stage->arguments[0]);
+        if (command_interrupted() && !told) {
+            kill(pid, SIGTERM);
+            told = true;
+        }
+        usleep(POLL_US);
+    }
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0)
         return STATUS_OK;
     if (WIFSIGNALED(how))
@@ -31,7 +56,8 @@ static enum status wait_for(pid_t pid, const struct stage *stage) {
     return fail(STATUS_RUN_FAILED, "%s: candor %s failed; its message is above", stage->title, stage->arguments[0]);
 }
 
-/* The stage as a child of its own; Ctrl-C reaches it too, as it stays in the terminal's process group. */
+/* The stage as a child of its own. Ctrl-C reaches it in the terminal's process group; a stop that only this process was asked for
+ * is passed on (wait_for); and a stage never outlives the demo. */
 static enum status run_stage(const struct stage *stage) {
     char *argv[STAGE_ARGUMENTS_MAX + 2];
     char program[] = "candor";
@@ -40,14 +66,30 @@ static enum status run_stage(const struct stage *stage) {
     for (const char *const *argument = stage->arguments; *argument != NULL; argument++)
         memcpy(&argv[count++], argument, sizeof argv[0]); /* posix_spawn takes char *, and changes nothing */
     argv[count] = NULL;
-    pid_t pid;
     fflush(stdout);
-    int error = posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ);
-    if (error != 0) {
-        errno = error;
+    pid_t parent = getpid(), pid = fork();
+    if (pid < 0)
         return fail_errno("candor %s", stage->arguments[0]);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() == parent)
+            execv("/proc/self/exe", argv);
+        _exit(1);
     }
     return wait_for(pid, stage);
+}
+
+static enum status fail_stopped(const struct demo *demo) {
+    struct buf set = {0};
+    for (size_t i = 0; i < demo->set.count; i++) {
+        buf_puts(&set, " --set");
+        put_word(&set, demo->set.items[i]);
+    }
+    enum status status =
+        fail(STATUS_INTERRUPTED, "stopped; this goes on where it was: candor demo --resume --seed %llu --out %s%s",
+             (unsigned long long)demo->seed, demo->out, set.bytes > 0 && buf_ok(&set) ? set.data : "");
+    buf_deinit(&set);
+    return status;
 }
 
 static enum status run_stages(const struct demo *demo, const struct stage stages[STAGES]) {
@@ -60,17 +102,16 @@ static enum status run_stages(const struct demo *demo, const struct stage stages
         print_stage(stderr, &stages[i]);
         enum status status = run_stage(&stages[i]);
         if (command_interrupted() && status != STATUS_OK)
-            return fail(STATUS_INTERRUPTED,
-                        "stopped; this goes on where it was: candor demo --resume --seed %llu --out %s",
-                        (unsigned long long)demo->seed, demo->out);
+            return fail_stopped(demo);
         TRY(status);
     }
     return STATUS_OK;
 }
 
 static enum status run_demo(struct demo *demo) {
-    struct stage stages[STAGES];
+    static struct stage stages[STAGES];
     TRY(demo_paths(demo));
+    TRY(demo_check_settings(demo));
     TRY(demo_stages(demo, stages));
     if (demo->dry_run) {
         for (int i = 0; i < STAGES; i++)
@@ -84,7 +125,6 @@ static enum status run_demo(struct demo *demo) {
         TRY(fs_check_output(demo->json));
     double start = clock_seconds();
     TRY(fs_make_directories(demo->out));
-    TRY(demo_write_config(demo));
     TRY(run_stages(demo, stages));
     TRY(demo_summary(demo));
     printf("\nThe whole demo took %.0f s.\n", clock_seconds() - start);
@@ -99,6 +139,7 @@ enum status command_demo(int argc, char **argv) {
         {"out", ARG_TEXT, &demo.out, "DIR", "where everything goes (./candor-demo)"},
         {"json", ARG_TEXT, &demo.json, "FILE", "write the numbers"},
         {"resume", ARG_FLAG, &demo.resume, "", "go on in a directory that a demo was stopped in"},
+        {"set", ARG_LIST, &demo.set, "KEY=VALUE", "change a key of the configuration, such as run.steps=20"},
         {"dry-run", ARG_FLAG, &demo.dry_run, "", "print the commands, do nothing"},
     };
     const size_t count = sizeof args / sizeof args[0];

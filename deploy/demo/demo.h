@@ -10,17 +10,19 @@
 
 #include "common/base/fs.h"
 #include "common/base/status.h"
+#include "deploy/cli/args.h"
 
 struct demo {
     uint64_t seed;
     const char *out;  /* directory */
     const char *json; /* file for the numbers, or NULL */
+    struct arg_list set; /* "section.key=value": on every command that reads the configuration */
     bool resume, dry_run;
     char config[PATH_BYTES], world[PATH_BYTES], base[PATH_BYTES], run[PATH_BYTES];
 };
 
 /* ---- stages.c ---- */
-#define STAGE_ARGUMENTS_MAX 24
+#define STAGE_ARGUMENTS_MAX (16 + 2 * ARG_LIST_MAX)
 
 struct stage {
     const char *title;
@@ -34,8 +36,8 @@ struct stage {
 enum status demo_paths(struct demo *demo);
 /* The commands, in order. */
 enum status demo_stages(const struct demo *demo, struct stage out_stages[STAGES]);
-/* The configuration that all of them read. */
-enum status demo_write_config(const struct demo *demo);
+/* STATUS_CONFIG when a --set is wrong, STATUS_USAGE when the demo to be resumed is of another seed. */
+enum status demo_check_settings(const struct demo *demo);
 
 /* ---- summary.c ---- */
 /* The table, examples, balance and next steps on standard output; the numbers into demo->json if it is set. */

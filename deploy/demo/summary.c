@@ -1,12 +1,16 @@
 /* What the demo shows at its end, from the files that its commands left. */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "common/base/json.h"
 #include "common/eval/krb.h"
 #include "deploy/demo/demo.h"
 #include "deploy/report/run_data.h"
 
 #define DRAWS 2000
+#define RECORD_BYTES_MAX 4096
 
 static const char *const splits[] = {"train", "held-out"};
 static const char *const split_names[] = {"questions trained on", "held-out questions"};
@@ -63,7 +67,47 @@ static void put_decomposition(struct buf *out, const struct outcome_file *file) 
                d.all_wrong);
 }
 
-static enum status write_json(const struct demo *demo, const struct run_data *run, const struct krb *krb) {
+/* ---- work ---- */
+
+/* FLOP of the model, multiply and add counting two, as the commands wrote them down. */
+struct work {
+    double pretraining, answers, training;
+};
+
+static double column_sum(const struct run_data *run, const char *key) {
+    double sum = 0, *values = run_data_column(run, key);
+    for (size_t i = 0; values != NULL && i < run->metric_count; i++)
+        sum += isfinite(values[i]) ? values[i] : 0;
+    free(values);
+    return sum;
+}
+
+static enum status sum_work(const struct demo *demo, const struct run_data *run, struct work *out_work) {
+    char path[PATH_BYTES];
+    json_t *record;
+    struct work work = {0};
+    TRY(fs_join(path, demo->base, "sft.json"));
+    TRY(json_read_file(path, RECORD_BYTES_MAX, &record));
+    work.pretraining = json_number_value(json_object_get(record, "flop"));
+    json_decref(record);
+    work.training = column_sum(run, "training_flop");
+    work.answers = column_sum(run, "generation_flop") + run->base->flop + run->base_forced->flop +
+                   run->knowledge->flop + run->final->flop;
+    for (size_t i = 0; i < run->eval_count; i++)
+        work.answers += run->evals[i]->flop;
+    *out_work = work;
+    return STATUS_OK;
+}
+
+static void print_work(const struct work *work) {
+    printf("\nWork done: %.2f TFLOP (pretraining %.2f, answers in training and evaluation %.2f, learning from them "
+           "%.2f)\n",
+           (work->pretraining + work->answers + work->training) * 1e-12, work->pretraining * 1e-12,
+           work->answers * 1e-12, work->training * 1e-12);
+}
+
+static enum status write_json(const struct demo *demo, const struct run_data *run, const struct krb *krb,
+                              const struct work *work) {
     struct buf out = {0};
     buf_printf(&out, "{\"seed\":%llu", (unsigned long long)demo->seed);
     for (int s = 0; s < 2; s++) {
@@ -79,13 +123,18 @@ static enum status write_json(const struct demo *demo, const struct run_data *ru
         }
         buf_puts(&out, "}");
     }
-    buf_printf(&out, ",\"krb\":{\"value\":%.6f,\"low\":%.6f,\"high\":%.6f,\"questions\":%u},\"decomposition\":[",
-               krb->krb.value, krb->krb.low, krb->krb.high, krb->questions);
+    if (krb != NULL)
+        buf_printf(&out, ",\"krb\":{\"value\":%.6f,\"low\":%.6f,\"high\":%.6f,\"questions\":%u}", krb->krb.value,
+                   krb->krb.low, krb->krb.high, krb->questions);
+    else
+        buf_puts(&out, ",\"krb\":null");
+    buf_puts(&out, ",\"decomposition\":[");
     for (size_t i = 0; i < run->eval_count; i++) {
         buf_puts(&out, i > 0 ? "," : "");
         put_decomposition(&out, run->evals[i]);
     }
-    buf_puts(&out, "]}\n");
+    buf_printf(&out, "],\"flop\":{\"pretraining\":%.6g,\"answers\":%.6g,\"training\":%.6g}}\n", work->pretraining,
+               work->answers, work->training);
     enum status status = buf_ok(&out) ? fs_write_atomic(demo->json, out.data, out.bytes)
                                       : fail(STATUS_NO_MEMORY, "%s: out of memory", demo->json);
     buf_deinit(&out);
@@ -96,22 +145,29 @@ static enum status summarise(const struct demo *demo, struct run_data *run) {
     if (run->base == NULL || run->final == NULL || run->knowledge == NULL || run->base_forced == NULL)
         return fail(STATUS_NOT_FOUND, "%s/eval: base, base-forced, knowledge and final .jsonl must be there",
                     demo->run);
-    struct krb krb;
-    TRY(krb_compute(run->knowledge, run->base_forced, run->final, &(struct outcome_filter){.split = "held-out"},
-                    demo->seed, DRAWS, &krb));
+    struct work work;
+    TRY(sum_work(demo, run, &work));
     print_table(run);
-    printf("\nKnowledge-Relative Balance on %u held-out questions: %.3f, 95 %% interval [%.3f, %.3f] (the base is 0)\n",
-           krb.questions, krb.krb.value, krb.krb.low, krb.krb.high);
+    struct krb krb;
+    bool balanced = krb_compute(run->knowledge, run->base_forced, run->final,
+                                &(struct outcome_filter){.split = "held-out"}, demo->seed, DRAWS, &krb) == STATUS_OK;
+    if (balanced)
+        printf("\nKnowledge-Relative Balance on %u held-out questions: %.3f, 95 %% interval [%.3f, %.3f] (the base is "
+               "0)\n",
+               krb.questions, krb.krb.value, krb.krb.low, krb.krb.high);
+    else
+        printf("\nNo Knowledge-Relative Balance: %s\n", status_message());
     print_example(run, "always", VERDICT_CORRECT);
     print_example(run, "sometimes", VERDICT_CORRECT);
     print_example(run, "never", VERDICT_ABSTAIN);
+    print_work(&work);
     printf("\nThe report: %s/report.html\n\nA real model, next (a Hugging Face directory of Qwen2.5, and question "
            "files):\n"
            "  candor data mix --out mix SimpleQA.csv PopQA.tsv SelfAware.json TriviaQA.json\n"
            "  candor train --run run --set model.path=Qwen2.5-0.5B-Instruct --set data.train=mix/train.jsonl "
            "--set data.eval=mix/held-out.jsonl\n",
            demo->out);
-    return demo->json != NULL ? write_json(demo, run, &krb) : STATUS_OK;
+    return demo->json != NULL ? write_json(demo, run, balanced ? &krb : NULL, &work) : STATUS_OK;
 }
 
 enum status demo_summary(const struct demo *demo) {
