@@ -3,7 +3,8 @@
 set -u
 cd "$SOURCE_DIR" || exit 1
 bad=0
-for file in deploy/quickstart deploy/steps.sh tests/run .ci/run tests/support/run_script tests/gpu/run $(find tests -name '*.sh'); do
+for file in deploy/quickstart deploy/steps.sh tests/run .ci/run tests/support/run_script tests/gpu/run tests/fault/torture \
+    $(find tests -name '*.sh'); do
     bash -n "$file" || bad=1
 done
 
