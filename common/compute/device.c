@@ -50,7 +50,15 @@ static enum status plugin_load(const struct cuda_plugin **out_plugin) {
     return STATUS_OK;
 }
 
-static enum status open_cuda(const char *spec, struct device **out_device) {
+/* Beside a GPU the host's threads do what is left to it: weights that come and go. */
+static enum status plugin_open(const struct cuda_plugin *plugin, int ordinal, int threads, struct device **out_device) {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    TRY(plugin->open(ordinal, out_device));
+    (*out_device)->threads = threads > 0 ? threads : cores > 0 ? (int)cores : 1;
+    return STATUS_OK;
+}
+
+static enum status open_cuda(const char *spec, int threads, struct device **out_device) {
     const struct cuda_plugin *plugin = NULL;
     char *end = NULL;
     long ordinal = spec[4] == ':' ? strtol(spec + 5, &end, 10) : -1;
@@ -58,7 +66,7 @@ static enum status open_cuda(const char *spec, struct device **out_device) {
         return fail(STATUS_UNSUPPORTED, "device %s: right would be cuda:N, as in cuda:0", spec);
     enum status status = plugin_load(&plugin);
     if (status == STATUS_OK)
-        status = plugin->open((int)ordinal, out_device);
+        status = plugin_open(plugin, (int)ordinal, threads, out_device);
     return status == STATUS_OK || status == STATUS_DEVICE || status == STATUS_NO_MEMORY
                ? status
                : fail_context(STATUS_UNSUPPORTED, "device %s", spec);
@@ -70,7 +78,7 @@ static enum status open_auto(int threads, struct device **out_device) {
     const struct cuda_plugin *plugin = NULL;
     int count = 0;
     if (plugin_load(&plugin) == STATUS_OK && plugin->count(&count) == STATUS_OK && count > 0)
-        return plugin->open(0, out_device);
+        return plugin_open(plugin, 0, threads, out_device);
     return cpu_open(NULL, threads, out_device);
 }
 
@@ -82,7 +90,7 @@ enum status device_open(const char *spec, int threads, struct device **out_devic
     if (strcmp(spec, "auto") == 0)
         return open_auto(threads, out_device);
     if (strncmp(spec, "cuda", 4) == 0)
-        return open_cuda(spec, out_device);
+        return open_cuda(spec, threads, out_device);
     return fail(STATUS_UNSUPPORTED, "device %s: no such kind of device; auto, cpu or cuda:N", spec);
 }
 

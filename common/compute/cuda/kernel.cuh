@@ -59,9 +59,12 @@ DEVICE uint4 pack8(float8 a) {
     return out;
 }
 
-/* Rows whose length is a multiple of 8 are read 16 bytes at a time (allocations and carved parts are 64-byte aligned). */
-DEVICE bool wide_rows(int64_t row_elements) {
-    return row_elements % 8 == 0;
+/* May rows of this length at these places be touched 16 bytes at a time? A parameter may lie at any even address, if a model
+ * has an odd one before it. */
+template <typename... T> DEVICE bool wide_rows(int64_t row_elements, const T *...places) {
+    uintptr_t bits = 0;
+    ((bits |= (uintptr_t)places), ...);
+    return row_elements % 8 == 0 && bits % 16 == 0;
 }
 
 /* Elements of a row from here on, of which `left` exist; the others read as 0. */

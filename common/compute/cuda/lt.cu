@@ -308,7 +308,8 @@ static void must(struct device *device, const struct call *c, const cublasLtMatm
 static bool run(struct device *device, enum product product, const void *from, const void *w, const void *bias, void *to,
                 enum write_mode mode, int32_t R, int32_t n, int32_t k) {
     const struct choice *choice = usable_choice(device, product, n, k);
-    if (choice == NULL)
+    /* algorithms were chosen for operands at multiples of 16 bytes */
+    if (choice == NULL || ((uintptr_t)from | (uintptr_t)w | (uintptr_t)bias | (uintptr_t)to) % 16 != 0)
         return false;
     int64_t in = product == PRODUCT_DX ? n : k, out = product == PRODUCT_DX ? k : n;
     size_t row_in = (size_t)in * 2, row_out = (size_t)out * (product == PRODUCT_Y32 ? 4 : 2);
@@ -355,7 +356,8 @@ bool lt_matmul_dx(struct device *device, void *dx, enum write_mode mode, const v
  * is a function of the shape. */
 bool lt_matmul_dw(struct device *device, float *dw, const void *dy, const void *x, int32_t R, int32_t n, int32_t k) {
     struct lt *lt = cuda_state_of(device)->lt;
-    if (lt == NULL || usable_choice(device, PRODUCT_DX, n, k) == NULL || R % 8 != 0)
+    if (lt == NULL || usable_choice(device, PRODUCT_DX, n, k) == NULL || R % 8 != 0 ||
+        ((uintptr_t)dw | (uintptr_t)dy | (uintptr_t)x) % 16 != 0)
         return false;
     struct call c = {CUBLAS_OP_N, CUBLAS_OP_T, k, R, n, R, k, n, CUDA_R_32F, x, dy, NULL, dw, true};
     cublasLtMatmulAlgo_t algorithm;

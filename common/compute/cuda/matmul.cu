@@ -50,7 +50,7 @@ template <int TILE, layout LAYOUT> struct tile {
             int64_t left = row0 + row < rows ? columns - column0 - column : 0;
             const uint16_t *source = from.data + (row0 + row) * columns + column0 + column;
             shared_pointer<uint16_t> target = to + (row * STRIDE + column);
-            if (wide_rows(columns))
+            if (wide_rows(columns, from.data))
                 copy_async16(target, left > 0 ? source : from.data, left > 0 ? 16 : 0);
             else
                 for (int j = 0; j < 8; j++)

@@ -11,7 +11,7 @@ KERNEL void rmsnorm_kernel(uint16_t *y, float *rstd_out, const uint16_t *x, stru
     int32_t first = (int32_t)(threadIdx.x % WARP_LANES) * 8;
     if (row >= R)
         return;
-    bool wide = wide_rows(H);
+    bool wide = wide_rows(H, x, y);
     x += row * H;
     y += row * H;
     float squares = 0.0f;
@@ -46,7 +46,7 @@ KERNEL void rmsnorm_backward_kernel(uint16_t *dx, enum write_mode mode, const ui
     int32_t first = (int32_t)(threadIdx.x % WARP_LANES) * 8;
     if (row >= R)
         return;
-    bool wide = wide_rows(H);
+    bool wide = wide_rows(H, x, dy, dx);
     float rstd = rstd_in[row], sum = 0.0f;
     for (int32_t i = first; i < H; i += 8 * WARP_LANES) {
         float8 n = load8(x + row * H + i, H - i, wide), d = load8(dy + row * H + i, H - i, wide);

@@ -50,7 +50,7 @@ void cuda_embed_backward(struct device *device, float *dw, const void *dx, const
 
 KERNEL void gather_kernel(uint16_t *y, const uint16_t *x, const int32_t *rows, int32_t H) {
     int64_t to = (int64_t)blockIdx.x * H, from = rows[blockIdx.x] * (int64_t)H;
-    if (wide_rows(H))
+    if (wide_rows(H, x, y))
         for (int32_t i = (int32_t)threadIdx.x * 8; i < H; i += ROW_LANES * 8)
             store16(y + to + i, load16(x + from + i));
     else
@@ -87,10 +87,11 @@ KERNEL void add_kernel(uint16_t *y, const uint16_t *x, int64_t count) {
     int64_t at = ((int64_t)blockIdx.x * ROW_LANES + threadIdx.x) * 8, left = count - at;
     if (left <= 0)
         return;
-    float8 a = load8(y + at, left, left >= 8), b = load8(x + at, left, left >= 8);
+    bool wide = left >= 8 && wide_rows(8, x, y);
+    float8 a = load8(y + at, left, wide), b = load8(x + at, left, wide);
     for (int i = 0; i < 8; i++)
         a.v[i] += b.v[i];
-    store8(y + at, a, left, left >= 8);
+    store8(y + at, a, left, wide);
 }
 
 void cuda_add(struct device *device, void *y, const void *x, int64_t count) {

@@ -10,7 +10,7 @@ DEVICE float sigmoid(float g) {
 /* A lane eight elements of a row; blockIdx.y walks rows. */
 KERNEL void swiglu_kernel(uint16_t *h, const uint16_t *gate_up, int32_t R, int32_t F) {
     int64_t i = ((int64_t)blockIdx.x * SWIGLU_LANES + threadIdx.x) * 8;
-    bool wide = wide_rows(F);
+    bool wide = wide_rows(F, h, gate_up);
     if (i >= F)
         return;
     for (int64_t row = blockIdx.y; row < R; row += gridDim.y) {
@@ -35,7 +35,7 @@ void cuda_swiglu_forward(struct device *device, void *h, const void *gate_up, in
 KERNEL void swiglu_backward_kernel(uint16_t *d_gate_up, const uint16_t *dh, const uint16_t *gate_up, int32_t R,
                                        int32_t F) {
     int64_t i = ((int64_t)blockIdx.x * SWIGLU_LANES + threadIdx.x) * 8;
-    bool wide = wide_rows(F);
+    bool wide = wide_rows(F, d_gate_up, dh, gate_up);
     if (i >= F)
         return;
     for (int64_t row = blockIdx.y; row < R; row += gridDim.y) {

@@ -85,6 +85,24 @@ static void a_row_has_the_same_bits_alone_and_in_any_batch(void **state) {
     }
 }
 
+/* Parameters lie one behind the other, so after an odd one at any even address. */
+static void weights_may_lie_anywhere(void **state) {
+    (void)state;
+    enum { R = 20, N = 24, K = 40 };
+    float *x = random_integers(R * K, 1), *w = random_integers(N * K, 1), *y = floats(R * N), *dx = floats(R * K);
+    float *behind_one = floats(N * K + 1);
+    memcpy(behind_one + 1, w, N * K * sizeof *w);
+    cpu->ops->matmul_f32(cpu, y, x, weight_f32(w), R, N, K);
+    cpu->ops->matmul_dx(cpu, dx, WRITE_OVER, y, weight_f32(w), R, N, K);
+    struct weight d_w = {(uint16_t *)device_bf16(behind_one, N * K + 1) + 1, DTYPE_BF16};
+    float *d_y = device_bytes(NULL, R * N * 4);
+    void *d_dx = device_bytes(NULL, R * K * 2);
+    cuda->ops->matmul_f32(cuda, d_y, device_bf16(x, R * K), d_w, R, N, K);
+    cuda->ops->matmul_dx(cuda, d_dx, WRITE_OVER, device_bf16(y, R * N), d_w, R, N, K);
+    assert_same_bits(host_of_floats(d_y, R * N), y, R * N, "y");
+    assert_same_bits(host_of_bf16(d_dx, R * K), of_bf16(to_bf16(dx, R * K), R * K), R * K, "dx");
+}
+
 static void no_rows_change_nothing(void **state) {
     (void)state;
     float *y = rounded_floats(8), *w = rounded_floats(32);
@@ -104,6 +122,7 @@ int main(void) {
         cmocka_unit_test_teardown(whole_numbers_are_exact, twin_free_all),
         cmocka_unit_test_teardown(fractions_are_near, twin_free_all),
         cmocka_unit_test_teardown(a_row_has_the_same_bits_alone_and_in_any_batch, twin_free_all),
+        cmocka_unit_test_teardown(weights_may_lie_anywhere, twin_free_all),
         cmocka_unit_test_teardown(no_rows_change_nothing, twin_free_all),
     };
     return cmocka_run_group_tests_name("matmul", tests, twins_open, twins_close);
