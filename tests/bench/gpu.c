@@ -192,7 +192,8 @@ static void products(struct bench *b) {
 /* ---- attention ---- */
 
 static struct attention_shape attention_shape(const struct bench *b) {
-    return (struct attention_shape){b->s->heads, b->s->kv_heads, b->s->head_dim, b->s->head_dim == 64 ? 0.125f : 0.08838835f};
+    return (struct attention_shape){b->s->heads, b->s->kv_heads, b->s->head_dim,
+                                    b->s->head_dim == 64 ? 0.125f : 0.08838835f};
 }
 
 static void run_attention(struct bench *b) {
@@ -270,7 +271,8 @@ static enum status tree_lists(const struct bench_shapes *s, struct lists *l) {
 }
 
 static void attention(struct bench *b, const char *shape, struct lists *l, bool backward) {
-    int64_t N = b->s->heads, K = b->s->kv_heads, D = b->s->head_dim, R = l->rows, width = (N + 2 * K) * D, keys = l->keys;
+    int64_t N = b->s->heads, K = b->s->kv_heads, D = b->s->head_dim, R = l->rows, width = (N + 2 * K) * D,
+            keys = l->keys;
     double flops = 4.0 * (double)(N * D) * l->pairs, bytes = 2.0 * (double)(R * (2 * N) * D + 2 * keys * K * D);
     b->a = bf16_buffer(b, R * width);
     b->b = bf16_buffer(b, R * width);
@@ -434,13 +436,17 @@ static void vocabulary_and_flat(struct bench *b) {
 }
 
 enum status bench_gpu_table(struct device *device, const struct bench_shapes *shapes, double seconds, FILE *out) {
+    if (device->activation != DTYPE_BF16)
+        return fail(STATUS_UNSUPPORTED, "candor-bench gpu: %s: right would be a GPU, as in --device cuda:0",
+                    device->name);
     struct bench b = {.device = device, .ops = device->ops, .s = shapes, .seconds = seconds, .out = out};
     for (size_t i = 0; i < sizeof peaks / sizeof peaks[0] && b.peak == NULL; i++)
         if (strstr(device->name, peaks[i].name) != NULL)
             b.peak = &peaks[i];
     fprintf(out, "%s; %s\n", device->name, device->arithmetic);
     if (b.peak != NULL)
-        fprintf(out, "stated peak: %.0f TFLOP/s bf16, %.0f GB/s; the shares are of these\n", b.peak->tflops, b.peak->gbs);
+        fprintf(out, "stated peak: %.0f TFLOP/s bf16, %.0f GB/s; the shares are of these\n", b.peak->tflops,
+                b.peak->gbs);
     products(&b);
     attentions(&b);
     row_operations(&b);

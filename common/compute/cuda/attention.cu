@@ -22,7 +22,8 @@ struct softmax {
 };
 
 /* Scores to probabilities; what was summed before is worth keep[] of itself now. */
-DEVICE void softmax_step(struct softmax &state, float (&s)[4][4], float (&keep)[2], float scale, const int32_t (&allowed)[2]) {
+DEVICE void softmax_step(struct softmax &state, float (&s)[4][4], float (&keep)[2], float scale,
+                         const int32_t (&allowed)[2]) {
     for (int side = 0; side < 2; side++) {
         float most = -INFINITY;
         for (int t = 0; t < 4; t++)
@@ -80,7 +81,8 @@ template <int D> DEVICE void attend(const struct attention &c, const struct quer
         rows_for_weigh(v_rows, keys, c.v + kv_head * D, stride);
         dots<D>(s, queries, k_rows);
         softmax_step(state, s, keep, c.shape.scale, allowed);
-        UNROLL for (int p = 0; p < PARTS; p++) {
+        UNROLL
+        for (int p = 0; p < PARTS; p++) {
             for (int j = 0; j < 8; j++)
                 for (int i = 0; i < 4; i++)
                     sums[p][j][i] *= keep[i / 2];
@@ -90,7 +92,8 @@ template <int D> DEVICE void attend(const struct attention &c, const struct quer
             weigh(sums[p], s, part_rows);
         }
     }
-    UNROLL for (int p = 0; p < PARTS; p++)
+    UNROLL
+    for (int p = 0; p < PARTS; p++)
         part_store(q[0] ? c.out + at[0] * D + p * ATTENTION_PART : NULL,
                    q[1] ? c.out + at[1] * D + p * ATTENTION_PART : NULL, sums[p], 1.0f / state.total[0],
                    1.0f / state.total[1]);
@@ -101,7 +104,8 @@ template <int D> DEVICE void attend(const struct attention &c, const struct quer
 
 template <int D> KERNEL void __launch_bounds__(ATTENTION_WARPS *WARP_LANES) attention_kernel(struct attention c) {
     int64_t warp = (int64_t)blockIdx.x * ATTENTION_WARPS + threadIdx.x / WARP_LANES;
-    int64_t first = warp * c.rows_per_warp, end = first + c.rows_per_warp < c.view.rows ? first + c.rows_per_warp : c.view.rows;
+    int64_t first = warp * c.rows_per_warp,
+            end = first + c.rows_per_warp < c.view.rows ? first + c.rows_per_warp : c.view.rows;
     while (first < end) {
         struct query_tile tile = query_tile_at(c.view, first, end, c.shape.heads / c.shape.kv_heads);
         attend<D>(c, tile, (int32_t)blockIdx.y);
@@ -118,8 +122,8 @@ void cuda_attention_forward(struct device *device, void *out, float *lse, const 
         return;
     /* Rows that are all of different sequences would run one after the other in a warp. */
     int32_t rows_per_warp = view->sequences >= view->rows ? 1 : ATTENTION_VECTORS / group;
-    struct attention context = {(uint16_t *)out,     lse,   (const uint16_t *)qkv, (const uint16_t *)k,
-                                (const uint16_t *)v, *view, shape,                 rows_per_warp};
+    struct attention context = {(uint16_t *)out, lse,   (const uint16_t *)qkv, (const uint16_t *)k, (const uint16_t *)v,
+                                *view,           shape, rows_per_warp};
     dim3 grid(blocks_for(view->rows, (int64_t)rows_per_warp * ATTENTION_WARPS), (unsigned)shape.kv_heads);
     if (shape.head_dim == 64)
         LAUNCH(device, attention_kernel<64>, grid, ATTENTION_WARPS * WARP_LANES, context);

@@ -18,9 +18,7 @@
 #define ATTENTION_PART 64 /* columns of a head that one accumulation makes */
 
 /* Sixteen vectors of D elements as mma's a. */
-template <int D> struct vectors {
-    uint4 low[D / 32], high[D / 32]; /* of vectors g and g + 8 */
-};
+template <int D> struct vectors { uint4 low[D / 32], high[D / 32]; /* of vectors g and g + 8 */ };
 
 /* NULL: zeros. */
 template <int D> DEVICE void vectors_load(vectors<D> &to, const uint16_t *low, const uint16_t *high) {
@@ -116,7 +114,8 @@ struct key_block {
 };
 
 /* Rows as dots and as weigh want them. */
-DEVICE void rows_for_dots(const uint16_t *(&rows)[4], const struct key_block &keys, const uint16_t *base, int64_t stride) {
+DEVICE void rows_for_dots(const uint16_t *(&rows)[4], const struct key_block &keys, const uint16_t *base,
+                          int64_t stride) {
     for (int t = 0; t < 4; t++)
         rows[t] = keys.row(base, stride, 8 * t + (int)threadIdx.x % WARP_LANES / 4);
 }

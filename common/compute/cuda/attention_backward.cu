@@ -45,7 +45,8 @@ template <int D> DEVICE float delta_part(const uint4 (&dout)[D / 32], const uint
     return sum;
 }
 
-template <int D> DEVICE void query_backward(const struct attention_gradient &c, const struct query_tile &tile, int32_t kv_head) {
+template <int D>
+DEVICE void query_backward(const struct attention_gradient &c, const struct query_tile &tile, int32_t kv_head) {
     constexpr int PARTS = D / ATTENTION_PART;
     int32_t N = c.shape.heads, K = c.shape.kv_heads, lane = (int32_t)threadIdx.x % WARP_LANES, last = 0;
     int64_t stride = (int64_t)K * D, q_at[2] = {-1, -1}, out_at[2] = {-1, -1};
@@ -67,7 +68,8 @@ template <int D> DEVICE void query_backward(const struct attention_gradient &c, 
     }
     vectors<D> queries, douts;
     vectors_load<D>(queries, q_at[0] < 0 ? NULL : c.qkv + q_at[0], q_at[1] < 0 ? NULL : c.qkv + q_at[1]);
-    vectors_load<D>(douts, out_at[0] < 0 ? NULL : c.dout + out_at[0] * D, out_at[1] < 0 ? NULL : c.dout + out_at[1] * D);
+    vectors_load<D>(douts, out_at[0] < 0 ? NULL : c.dout + out_at[0] * D,
+                    out_at[1] < 0 ? NULL : c.dout + out_at[1] * D);
     delta[0] = quad_sum(delta_part<D>(douts.low, out_at[0] < 0 ? NULL : c.out + out_at[0] * D));
     delta[1] = quad_sum(delta_part<D>(douts.high, out_at[1] < 0 ? NULL : c.out + out_at[1] * D));
     for (int side = 0; side < 2; side++)
@@ -89,12 +91,14 @@ template <int D> DEVICE void query_backward(const struct attention_gradient &c, 
                 float p = key <= positions[i / 2] ? exp_f32(s[t][i] * c.shape.scale - lse[i / 2]) : 0.0f;
                 s[t][i] = p * (dp[t][i] - delta[i / 2]);
             }
-        UNROLL for (int p = 0; p < PARTS; p++) {
+        UNROLL
+        for (int p = 0; p < PARTS; p++) {
             rows_for_weigh(k_rows, keys, c.k + kv_head * D + p * ATTENTION_PART, stride);
             weigh(sums[p], s, k_rows);
         }
     }
-    UNROLL for (int p = 0; p < PARTS; p++)
+    UNROLL
+    for (int p = 0; p < PARTS; p++)
         part_store(q_at[0] < 0 ? NULL : c.dqkv + q_at[0] + p * ATTENTION_PART,
                    q_at[1] < 0 ? NULL : c.dqkv + q_at[1] + p * ATTENTION_PART, sums[p], c.shape.scale, c.shape.scale);
 }
@@ -102,7 +106,8 @@ template <int D> DEVICE void query_backward(const struct attention_gradient &c, 
 template <int D>
 KERNEL void __launch_bounds__(ATTENTION_WARPS *WARP_LANES) query_backward_kernel(struct attention_gradient c) {
     int64_t warp = (int64_t)blockIdx.x * ATTENTION_WARPS + threadIdx.x / WARP_LANES;
-    int64_t first = warp * c.rows_per_warp, end = first + c.rows_per_warp < c.view.rows ? first + c.rows_per_warp : c.view.rows;
+    int64_t first = warp * c.rows_per_warp,
+            end = first + c.rows_per_warp < c.view.rows ? first + c.rows_per_warp : c.view.rows;
     while (first < end) {
         struct query_tile tile = query_tile_at(c.view, first, end, c.shape.heads / c.shape.kv_heads);
         query_backward<D>(c, tile, (int32_t)blockIdx.y);
@@ -119,8 +124,8 @@ struct query_vector {
     float lse, delta;
 };
 
-DEVICE struct query_vector query_vector_at(const struct attention_gradient &c, int64_t index, int64_t first, int64_t last,
-                                           int32_t kv_head, int32_t group) {
+DEVICE struct query_vector query_vector_at(const struct attention_gradient &c, int64_t index, int64_t first,
+                                           int64_t last, int32_t kv_head, int32_t group) {
     struct query_vector vector = {-1, 0, 0.0f, 0.0f};
     int64_t row = first + index / group;
     if (row > last)
@@ -133,7 +138,8 @@ DEVICE struct query_vector query_vector_at(const struct attention_gradient &c, i
 }
 
 /* Vector i's elements in base, rows of `stride` elements with a head's D at head * D. */
-DEVICE const uint16_t *vector_elements(const struct query_vector &own, int i, const uint16_t *base, int64_t stride, int D) {
+DEVICE const uint16_t *vector_elements(const struct query_vector &own, int i, const uint16_t *base, int64_t stride,
+                                       int D) {
     int32_t row = __shfl_sync(FULL_MASK, own.row, i), head = __shfl_sync(FULL_MASK, own.head, i);
     return row < 0 ? NULL : base + row * stride + head * D;
 }
@@ -175,7 +181,8 @@ template <int D> KERNEL void __launch_bounds__(WARP_LANES) key_backward_kernel(s
     vectors_load<D>(keys, k[0], k[1]);
     vectors_load<D>(values, v[0], v[1]);
     float dk[8][4] = {}, dv[8][4] = {};
-    int64_t qkv_stride = (int64_t)(N + 2 * K) * D, out_stride = (int64_t)N * D, vectors_count = (last - first + 1) * group;
+    int64_t qkv_stride = (int64_t)(N + 2 * K) * D, out_stride = (int64_t)N * D,
+            vectors_count = (last - first + 1) * group;
     for (int64_t index = 0; index < vectors_count; index += WARP_LANES) {
         struct query_vector own = query_vector_at(c, index + lane, first, last, kv_head, group);
         const uint16_t *rows[4], *part_rows[8];
@@ -188,10 +195,12 @@ template <int D> KERNEL void __launch_bounds__(WARP_LANES) key_backward_kernel(s
         dots<D>(dp, values, rows);
         key_probabilities(s, dp, own, first, last_rows, c.shape.scale);
         for (int i = 0; i < 8; i++)
-            part_rows[i] = vector_elements(own, i / 4 * 16 + lane % 4 * 2 + i % 2 + i % 4 / 2 * 8, c.dout + part, out_stride, D);
+            part_rows[i] =
+                vector_elements(own, i / 4 * 16 + lane % 4 * 2 + i % 2 + i % 4 / 2 * 8, c.dout + part, out_stride, D);
         weigh(dv, s, part_rows);
         for (int i = 0; i < 8; i++)
-            part_rows[i] = vector_elements(own, i / 4 * 16 + lane % 4 * 2 + i % 2 + i % 4 / 2 * 8, c.qkv + part, qkv_stride, D);
+            part_rows[i] =
+                vector_elements(own, i / 4 * 16 + lane % 4 * 2 + i % 2 + i % 4 / 2 * 8, c.qkv + part, qkv_stride, D);
         weigh(dk, dp, part_rows);
     }
     uint16_t *to[2][2] = {{NULL, NULL}, {NULL, NULL}};
@@ -210,7 +219,8 @@ template <int D> static void attention_backward(struct device *device, const str
     LAUNCH(device, span_kernel, dim3((unsigned)R), WARP_LANES, context);
     LAUNCH(device, query_backward_kernel<D>, dim3(blocks_for(R, (int64_t)context.rows_per_warp * ATTENTION_WARPS), K),
            ATTENTION_WARPS * WARP_LANES, context);
-    LAUNCH(device, key_backward_kernel<D>, dim3(blocks_for(R, ATTENTION_VECTORS), K, D / ATTENTION_PART), WARP_LANES, context);
+    LAUNCH(device, key_backward_kernel<D>, dim3(blocks_for(R, ATTENTION_VECTORS), K, D / ATTENTION_PART), WARP_LANES,
+           context);
 }
 
 void cuda_attention_backward(struct device *device, void *dqkv, void *dk, void *dv, const void *dout, const void *out,

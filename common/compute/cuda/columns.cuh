@@ -10,8 +10,7 @@
 #define COLUMN_ROWS 128
 
 /* partial [blocks of rows, columns]; TERM::at(r, column, columns) */
-template <typename TERM>
-KERNEL void column_partial_kernel(float *partial, TERM term, int64_t R, int64_t columns) {
+template <typename TERM> KERNEL void column_partial_kernel(float *partial, TERM term, int64_t R, int64_t columns) {
     int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x, first = (int64_t)blockIdx.y * COLUMN_ROWS;
     if (column >= columns)
         return;
@@ -22,8 +21,7 @@ KERNEL void column_partial_kernel(float *partial, TERM term, int64_t R, int64_t 
     partial[blockIdx.y * columns + column] = sum;
 }
 
-KERNEL void column_total_kernel(float *to, const float *partial, int64_t blocks,
-                                                            int64_t columns) {
+KERNEL void column_total_kernel(float *to, const float *partial, int64_t blocks, int64_t columns) {
     int64_t column = (int64_t)blockIdx.x * COLUMN_LANES + threadIdx.x;
     if (column >= columns)
         return;

@@ -104,10 +104,9 @@ static bool describe(const struct call *c, struct description *it) {
     return cublasLtMatmulDescCreate(&it->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
            set(it, CUBLASLT_MATMUL_DESC_TRANSA, &c->a_op, sizeof c->a_op) &&
            set(it, CUBLASLT_MATMUL_DESC_TRANSB, &c->b_op, sizeof c->b_op) &&
-           (c->bias == NULL ||
-            (set(it, CUBLASLT_MATMUL_DESC_EPILOGUE, &with_bias, sizeof with_bias) &&
-             set(it, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &c->bias, sizeof c->bias) &&
-             set(it, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type))) &&
+           (c->bias == NULL || (set(it, CUBLASLT_MATMUL_DESC_EPILOGUE, &with_bias, sizeof with_bias) &&
+                                set(it, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &c->bias, sizeof c->bias) &&
+                                set(it, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type))) &&
            cublasLtMatrixLayoutCreate(&it->a, CUDA_R_16BF, (uint64_t)c->a_rows, (uint64_t)c->a_columns, c->a_rows) ==
                CUBLAS_STATUS_SUCCESS &&
            cublasLtMatrixLayoutCreate(&it->b, CUDA_R_16BF, (uint64_t)c->b_rows, (uint64_t)c->b_columns, c->b_rows) ==
@@ -123,15 +122,14 @@ static bool choose(struct lt *lt, const struct call *c, cublasLtMatmulAlgo_t *ou
     const uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
     cublasLtMatmulHeuristicResult_t best;
     int found = 0;
-    bool chosen =
-        describe(c, &it) && cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                                             sizeof workspace) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reduction,
-                                             sizeof reduction) == CUBLAS_STATUS_SUCCESS &&
-        cublasLtMatmulAlgoGetHeuristic(lt->handle, it.operation, it.a, it.b, it.d, it.d, preference, 1, &best, &found) ==
-            CUBLAS_STATUS_SUCCESS &&
-        found == 1 && best.state == CUBLAS_STATUS_SUCCESS;
+    bool chosen = describe(c, &it) && cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+                  cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                                                       sizeof workspace) == CUBLAS_STATUS_SUCCESS &&
+                  cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                                       &reduction, sizeof reduction) == CUBLAS_STATUS_SUCCESS &&
+                  cublasLtMatmulAlgoGetHeuristic(lt->handle, it.operation, it.a, it.b, it.d, it.d, preference, 1, &best,
+                                                 &found) == CUBLAS_STATUS_SUCCESS &&
+                  found == 1 && best.state == CUBLAS_STATUS_SUCCESS;
     if (preference != NULL)
         (void)cublasLtMatmulPreferenceDestroy(preference);
     describe_end(&it);
@@ -144,19 +142,20 @@ static bool execute(struct device *device, const struct call *c, const cublasLtM
     struct cuda_state *state = cuda_state_of(device);
     struct description it;
     const float one = 1.0f, zero = 0.0f;
-    bool done = describe(c, &it) &&
-                cublasLtMatmul(state->lt->handle, it.operation, &one, c->a, it.a, c->b, it.b, c->add ? &one : &zero, c->d,
-                               it.d, c->d, it.d, algorithm, NULL, 0, (cudaStream_t)state->stream) == CUBLAS_STATUS_SUCCESS;
+    bool done = describe(c, &it) && cublasLtMatmul(state->lt->handle, it.operation, &one, c->a, it.a, c->b, it.b,
+                                                   c->add ? &one : &zero, c->d, it.d, c->d, it.d, algorithm, NULL, 0,
+                                                   (cudaStream_t)state->stream) == CUBLAS_STATUS_SUCCESS;
     describe_end(&it);
     return done;
 }
 
 /* from: x or dy, R rows; to: y or dx */
-static struct call call_of(enum product product, const void *from, const void *w, void *to, int32_t R, int32_t n, int32_t k) {
+static struct call call_of(enum product product, const void *from, const void *w, void *to, int32_t R, int32_t n,
+                           int32_t k) {
     if (product == PRODUCT_DX)
         return {CUBLAS_OP_N, CUBLAS_OP_N, k, n, n, R, k, R, CUDA_R_16BF, w, from, NULL, to, false};
-    return {CUBLAS_OP_T, CUBLAS_OP_N, k,    n,  k, R, n, R, product == PRODUCT_Y32 ? CUDA_R_32F : CUDA_R_16BF, w, from,
-            NULL,        to,          false};
+    return {CUBLAS_OP_T, CUBLAS_OP_N, k,    n,  k,    R, n, R, product == PRODUCT_Y32 ? CUDA_R_32F : CUDA_R_16BF,
+            w,           from,        NULL, to, false};
 }
 
 static int32_t bucket_for(int32_t rows) {
@@ -218,7 +217,8 @@ static bool rows_agree(struct device *device, struct trial *t, struct choice *ch
     int64_t in = product == PRODUCT_DX ? n : k, out = product == PRODUCT_DX ? k : n;
     int64_t element = product == PRODUCT_Y32 ? 4 : 2, row_bytes = out * element;
     for (int32_t row = 0; row < ROWS_TRIED; row += ROW_STEP) {
-        struct call c = call_of(product, (uint16_t *)t->from + row * in, t->w, (char *)t->to + row * row_bytes, ROW_STEP, n, k);
+        struct call c =
+            call_of(product, (uint16_t *)t->from + row * in, t->w, (char *)t->to + row * row_bytes, ROW_STEP, n, k);
         if (!execute(device, &c, &choice->algorithms[0]))
             return false;
     }
@@ -257,8 +257,8 @@ static void describe_device(struct device *device, const struct lt *lt) {
     if (old != NULL)
         *old = '\0';
     size_t length = strlen(device->arithmetic);
-    snprintf(device->arithmetic + length, sizeof device->arithmetic - length, ", cublasLt %zu %08x", cublasLtGetVersion(),
-             lt->hash);
+    snprintf(device->arithmetic + length, sizeof device->arithmetic - length, ", cublasLt %zu %08x",
+             cublasLtGetVersion(), lt->hash);
 }
 
 enum status lt_prepare(struct device *device, int32_t n, int32_t k) {
@@ -305,8 +305,8 @@ static void must(struct device *device, const struct call *c, const cublasLtMatm
 }
 
 /* Whole steps of rows where they lie; the rest in a padded piece. */
-static bool run(struct device *device, enum product product, const void *from, const void *w, const void *bias, void *to,
-                enum write_mode mode, int32_t R, int32_t n, int32_t k) {
+static bool run(struct device *device, enum product product, const void *from, const void *w, const void *bias,
+                void *to, enum write_mode mode, int32_t R, int32_t n, int32_t k) {
     const struct choice *choice = usable_choice(device, product, n, k);
     /* algorithms were chosen for operands at multiples of 16 bytes */
     if (choice == NULL || ((uintptr_t)from | (uintptr_t)w | (uintptr_t)bias | (uintptr_t)to) % 16 != 0)

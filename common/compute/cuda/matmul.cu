@@ -126,41 +126,52 @@ KERNEL void __launch_bounds__(WM *WN *WARP_LANES, 3)
         copy_async_commit();
         shared_pointer<uint16_t> a_now = a_shared + (int)(s % STAGES) * a_tile::ELEMENTS;
         shared_pointer<uint16_t> b_now = b_shared + (int)(s % STAGES) * b_tile::ELEMENTS;
-        UNROLL for (int k = 0; k < STEP; k += 16) {
+        UNROLL
+        for (int k = 0; k < STEP; k += 16) {
             uint32_t a[MS][4], b[NS][4];
-            UNROLL for (int i = 0; i < MS; i++)
+            UNROLL
+            for (int i = 0; i < MS; i++)
                 load_a<TM, A>(a[i], a_now, warp_m + i * 16, k, lane);
-            UNROLL for (int j = 0; j < NS; j++)
+            UNROLL
+            for (int j = 0; j < NS; j++)
                 load_b<TN, B>(b[j], b_now, warp_n + j * 16, k, lane);
-            UNROLL for (int i = 0; i < MS; i++)
-                UNROLL for (int j = 0; j < NS; j++) {
+            UNROLL
+            for (int i = 0; i < MS; i++) {
+                UNROLL
+                for (int j = 0; j < NS; j++) {
                     uint32_t low[2] = {b[j][0], b[j][1]}, high[2] = {b[j][2], b[j][3]};
                     mma_bf16(sums[i][2 * j], a[i], low);
                     mma_bf16(sums[i][2 * j + 1], a[i], high);
                 }
+            }
         }
     }
     copy_async_wait<0>();
-    UNROLL for (int i = 0; i < MS; i++)
-        UNROLL for (int j = 0; j < 2 * NS; j++)
-            UNROLL for (int e = 0; e < 4; e++)
+    UNROLL
+    for (int i = 0; i < MS; i++) {
+        UNROLL
+        for (int j = 0; j < 2 * NS; j++) {
+            UNROLL
+            for (int e = 0; e < 4; e++)
                 put(out, m0 + warp_m + i * 16 + lane / 4 + e / 2 * 8, n0 + warp_n + j * 8 + lane % 4 * 2 + e % 2,
                     sums[i][j][e]);
+        }
+    }
 }
 
 /* ---- the operations ---- */
 
-/* Blocks of one column of tiles run side by side, so that b's tile comes from the cache for all but the first. */
+/* Blocks that start together differ in n: they share a's tile, and b, the weights, is read once for each row of tiles. */
 template <layout A, layout B>
 static void product(struct device *device, const struct output &out, const struct operand &a, const struct operand &b) {
     if (out.m <= 0 || out.n <= 0)
         return;
     if (out.m <= FEW_ROWS)
-        LAUNCH(device, (matmul_kernel<16, 64, 1, 4, A, B>), dim3(blocks_for(out.n, 64), blocks_for(out.m, 16)), 128, out, a,
-               b);
+        LAUNCH(device, (matmul_kernel<16, 64, 1, 4, A, B>), dim3(blocks_for(out.n, 64), blocks_for(out.m, 16)), 128,
+               out, a, b);
     else
-        LAUNCH(device, (matmul_kernel<128, 64, 2, 2, A, B>), dim3(blocks_for(out.n, 64), blocks_for(out.m, 128)), 128, out,
-               a, b);
+        LAUNCH(device, (matmul_kernel<128, 64, 2, 2, A, B>), dim3(blocks_for(out.n, 64), blocks_for(out.m, 128)), 128,
+               out, a, b);
 }
 
 static const struct weight no_bias = {NULL, DTYPE_BF16};

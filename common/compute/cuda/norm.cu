@@ -6,7 +6,7 @@
 
 /* y = x * rstd * w, rstd = 1/sqrt(mean(x^2) + eps) */
 KERNEL void rmsnorm_kernel(uint16_t *y, float *rstd_out, const uint16_t *x, struct weight w, int32_t R, int32_t H,
-                               float eps) {
+                           float eps) {
     int64_t row = (int64_t)blockIdx.x * NORM_WARPS + threadIdx.x / WARP_LANES;
     int32_t first = (int32_t)(threadIdx.x % WARP_LANES) * 8;
     if (row >= R)
@@ -41,7 +41,7 @@ void cuda_rmsnorm_forward(struct device *device, void *y, float *rstd, const voi
 /* With n = x * rstd and d = dy * w: dx = rstd * (d - n * mean(d n)). dx may be the memory of dy: a lane reads an element
  * before it writes it, and the mean is known before the first write. */
 KERNEL void rmsnorm_backward_kernel(uint16_t *dx, enum write_mode mode, const uint16_t *dy, const uint16_t *x,
-                                        const float *rstd_in, struct weight w, int32_t R, int32_t H) {
+                                    const float *rstd_in, struct weight w, int32_t R, int32_t H) {
     int64_t row = (int64_t)blockIdx.x * NORM_WARPS + threadIdx.x / WARP_LANES;
     int32_t first = (int32_t)(threadIdx.x % WARP_LANES) * 8;
     if (row >= R)
@@ -78,6 +78,6 @@ void cuda_rmsnorm_backward(struct device *device, void *dx, enum write_mode mode
     struct norm_term term = {(const uint16_t *)dy, (const uint16_t *)x, rstd};
     add_columns(device, dw, term, R, H); /* first: dx may be the memory of dy */
     if (R > 0)
-        LAUNCH(device, rmsnorm_backward_kernel, dim3(blocks_for(R, NORM_WARPS)), NORM_WARPS * WARP_LANES, (uint16_t *)dx,
-               mode, (const uint16_t *)dy, (const uint16_t *)x, rstd, w, R, H);
+        LAUNCH(device, rmsnorm_backward_kernel, dim3(blocks_for(R, NORM_WARPS)), NORM_WARPS * WARP_LANES,
+               (uint16_t *)dx, mode, (const uint16_t *)dy, (const uint16_t *)x, rstd, w, R, H);
 }

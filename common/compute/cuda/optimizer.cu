@@ -54,7 +54,8 @@ void cuda_adamw(struct device *device, void *w, enum dtype type, uint16_t *rem, 
 #define SQUARES_BLOCK 16384
 
 KERNEL void squares_kernel(double *partial, const float *g, int64_t count) {
-    int64_t first = (int64_t)blockIdx.x * SQUARES_BLOCK, last = first + SQUARES_BLOCK < count ? first + SQUARES_BLOCK : count;
+    int64_t first = (int64_t)blockIdx.x * SQUARES_BLOCK,
+            last = first + SQUARES_BLOCK < count ? first + SQUARES_BLOCK : count;
     double sum = 0;
     for (int64_t i = first + threadIdx.x; i < last; i += WARP_LANES)
         sum += (double)g[i] * (double)g[i];
@@ -123,8 +124,8 @@ void cuda_digest(struct device *device, struct digest *host_out, const void *w, 
         lanes > 0 ? (struct digest *)cuda_scratch(device, ((size_t)lanes + 1) * sizeof *partial) : NULL;
     if (partial == NULL)
         return;
-    LAUNCH(device, digest_kernel, dim3(blocks_for(lanes, FLAT_LANES)), FLAT_LANES, partial, w, type, (uint64_t)first, count,
-           lanes);
+    LAUNCH(device, digest_kernel, dim3(blocks_for(lanes, FLAT_LANES)), FLAT_LANES, partial, w, type, (uint64_t)first,
+           count, lanes);
     LAUNCH(device, digest_total_kernel, dim3(1), WARP_LANES, partial + lanes, partial, lanes);
     cuda_download(device, host_out, partial + lanes, sizeof *host_out);
 }

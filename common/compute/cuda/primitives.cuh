@@ -69,8 +69,8 @@ DEVICE void load_matrices_transposed(uint32_t (&r)[4], shared_pointer<uint16_t> 
 /* Sixteen bytes to shared memory, of which `bytes` come from global memory and the rest is 0; both 16-byte aligned. They
  * are there once the lane has waited for their group, and for other lanes after a barrier behind that. */
 DEVICE void copy_async16(shared_pointer<uint16_t> to, const void *from, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from),
-                 "r"(bytes)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)),
+                 "l"(from), "r"(bytes)
                  : "memory");
 }
 

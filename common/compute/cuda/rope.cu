@@ -12,8 +12,8 @@ DEVICE void turn(uint16_t *to, const uint16_t *from, const float *table, int32_t
     to[half + i] = bf16_of_f32(b * cosine + a * sine);
 }
 
-KERNEL void rope_kernel(uint16_t *qkv, uint16_t *k_out, uint16_t *v_out, const float *table,
-                            const int32_t *positions, const int32_t *slots, struct attention_shape shape) {
+KERNEL void rope_kernel(uint16_t *qkv, uint16_t *k_out, uint16_t *v_out, const float *table, const int32_t *positions,
+                        const int32_t *slots, struct attention_shape shape) {
     int32_t N = shape.heads, K = shape.kv_heads, D = shape.head_dim, half = D / 2;
     int64_t row = blockIdx.x, slot = slots[row];
     table += positions[row] * (int64_t)D;
@@ -33,12 +33,12 @@ KERNEL void rope_kernel(uint16_t *qkv, uint16_t *k_out, uint16_t *v_out, const f
 void cuda_rope_forward(struct device *device, void *qkv, void *k_out, void *v_out, const float *table,
                        const int32_t *positions, const int32_t *slots, int32_t R, struct attention_shape shape) {
     if (R > 0)
-        LAUNCH(device, rope_kernel, dim3((unsigned)R), ROPE_LANES, (uint16_t *)qkv, (uint16_t *)k_out, (uint16_t *)v_out,
-               table, positions, slots, shape);
+        LAUNCH(device, rope_kernel, dim3((unsigned)R), ROPE_LANES, (uint16_t *)qkv, (uint16_t *)k_out,
+               (uint16_t *)v_out, table, positions, slots, shape);
 }
 
 KERNEL void rope_backward_kernel(uint16_t *dqkv, const uint16_t *dk, const uint16_t *dv, const float *table,
-                                     const int32_t *positions, struct attention_shape shape) {
+                                 const int32_t *positions, struct attention_shape shape) {
     int32_t N = shape.heads, K = shape.kv_heads, D = shape.head_dim, half = D / 2;
     int64_t row = blockIdx.x;
     table += positions[row] * (int64_t)D;

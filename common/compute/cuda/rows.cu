@@ -78,9 +78,11 @@ KERNEL void scatter_kernel(uint16_t *x, const uint16_t *y, const int32_t *rows, 
     }
 }
 
-void cuda_scatter_add_rows(struct device *device, void *x, const void *y, const int32_t *rows, int32_t count, int32_t H) {
+void cuda_scatter_add_rows(struct device *device, void *x, const void *y, const int32_t *rows, int32_t count,
+                           int32_t H) {
     if (count > 0)
-        LAUNCH(device, scatter_kernel, dim3((unsigned)count), ROW_LANES, (uint16_t *)x, (const uint16_t *)y, rows, count, H);
+        LAUNCH(device, scatter_kernel, dim3((unsigned)count), ROW_LANES, (uint16_t *)x, (const uint16_t *)y, rows,
+               count, H);
 }
 
 KERNEL void add_kernel(uint16_t *y, const uint16_t *x, int64_t count) {
@@ -96,8 +98,8 @@ KERNEL void add_kernel(uint16_t *y, const uint16_t *x, int64_t count) {
 
 void cuda_add(struct device *device, void *y, const void *x, int64_t count) {
     if (count > 0)
-        LAUNCH(device, add_kernel, dim3(blocks_for(count, ROW_LANES * 8)), ROW_LANES, (uint16_t *)y, (const uint16_t *)x,
-               count);
+        LAUNCH(device, add_kernel, dim3(blocks_for(count, ROW_LANES * 8)), ROW_LANES, (uint16_t *)y,
+               (const uint16_t *)x, count);
 }
 
 /* ---- bias ---- */

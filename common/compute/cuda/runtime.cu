@@ -49,11 +49,12 @@ static enum status out_of_memory(const struct cuda_state *state, size_t bytes) {
     size_t available = 0, total = 0;
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&available, &total);
-    return fail(STATUS_NO_MEMORY,
-                "cuda:%d: out of memory: %.2f GB asked for, %.2f GB free of %.2f GB. What takes most can be set smaller: "
-                "actor.kv_tokens and actor.in_flight of an actor, train.microbatch_tokens and train.logit_chunk of the "
-                "learner; or give the two a GPU each",
-                state->ordinal, GB(bytes), GB(available), GB(total));
+    return fail(
+        STATUS_NO_MEMORY,
+        "cuda:%d: out of memory: %.2f GB asked for, %.2f GB free of %.2f GB. What takes most can be set smaller: "
+        "actor.kv_tokens and actor.in_flight of an actor, train.microbatch_tokens and train.logit_chunk of the "
+        "learner; or give the two a GPU each",
+        state->ordinal, GB(bytes), GB(available), GB(total));
 }
 
 enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory) {
@@ -79,12 +80,14 @@ void cuda_release(struct device *device, void *memory) {
 /* From pageable memory the driver has taken the bytes when the call returns. */
 void cuda_upload(struct device *device, void *to, const void *host_from, size_t bytes) {
     if (bytes > 0 && working(device))
-        succeeded(device, cudaMemcpyAsync(to, host_from, bytes, cudaMemcpyHostToDevice, stream_of(device)), "uploading");
+        succeeded(device, cudaMemcpyAsync(to, host_from, bytes, cudaMemcpyHostToDevice, stream_of(device)),
+                  "uploading");
 }
 
 void cuda_download(struct device *device, void *host_to, const void *from, size_t bytes) {
     if (bytes > 0 && working(device) &&
-        succeeded(device, cudaMemcpyAsync(host_to, from, bytes, cudaMemcpyDeviceToHost, stream_of(device)), "downloading"))
+        succeeded(device, cudaMemcpyAsync(host_to, from, bytes, cudaMemcpyDeviceToHost, stream_of(device)),
+                  "downloading"))
         succeeded(device, cudaStreamSynchronize(stream_of(device)), "downloading");
 }
 
@@ -158,9 +161,9 @@ static enum status check_device(int ordinal, cudaDeviceProp *out_properties) {
     int count = 0;
     TRY(count_devices(&count));
     if (ordinal < 0 || ordinal >= count)
-        return count == 0 ? fail(STATUS_UNSUPPORTED, "cuda:%d: no such device (this host has none)", ordinal)
-                          : fail(STATUS_UNSUPPORTED, "cuda:%d: no such device (this host has cuda:0..%d)", ordinal,
-                                 count - 1);
+        return count == 0
+                   ? fail(STATUS_UNSUPPORTED, "cuda:%d: no such device (this host has none)", ordinal)
+                   : fail(STATUS_UNSUPPORTED, "cuda:%d: no such device (this host has cuda:0..%d)", ordinal, count - 1);
     cudaError_t error = cudaGetDeviceProperties(out_properties, ordinal);
     if (error == cudaSuccess)
         error = cudaSetDevice(ordinal);
@@ -168,8 +171,8 @@ static enum status check_device(int ordinal, cudaDeviceProp *out_properties) {
         return fail(STATUS_DEVICE, "cuda:%d: %s (%s)", ordinal, cudaGetErrorString(error), cudaGetErrorName(error));
     if (out_properties->major < 8)
         return fail(STATUS_UNSUPPORTED,
-                    "cuda:%d: %s has compute capability %d.%d; 8.0 or later is needed (bf16 on the tensor cores)", ordinal,
-                    out_properties->name, out_properties->major, out_properties->minor);
+                    "cuda:%d: %s has compute capability %d.%d; 8.0 or later is needed (bf16 on the tensor cores)",
+                    ordinal, out_properties->name, out_properties->major, out_properties->minor);
     return STATUS_OK;
 }
 
@@ -222,5 +225,5 @@ failed:
     return status;
 }
 
-extern "C" __attribute__((visibility("default"))) const struct cuda_plugin candor_cuda_plugin = {
-    CANDOR_BUILD, count_devices, open_device, close_device};
+extern "C" __attribute__((visibility("default")))
+const struct cuda_plugin candor_cuda_plugin = {CANDOR_BUILD, count_devices, open_device, close_device};

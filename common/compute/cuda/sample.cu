@@ -37,8 +37,8 @@ DEVICE unsigned long long unit_weight(float z, float most, bool by_count) {
 }
 
 /* The greatest threshold t >= least such that the ids with z >= t weigh at least `enough`. Eight bits of t at a time. */
-DEVICE float threshold_find(const struct sample &c, const float *logits, shared_pointer<unsigned long long> bins, float least,
-                            float most, bool by_count, unsigned long long enough) {
+DEVICE float threshold_find(const struct sample &c, const float *logits, shared_pointer<unsigned long long> bins,
+                            float least, float most, bool by_count, unsigned long long enough) {
     uint32_t prefix = 0;
     unsigned long long above = 0; /* weight of the ids whose leading bits are greater than the prefix */
     for (int shift = 24; shift >= 0; shift -= 8) {
@@ -122,7 +122,8 @@ DEVICE double sum_before(double own) {
 /* Each lane offers a candidate, or -1; the answer is that of the lowest lane that offers one at or past the target, else of
  * the highest lane that offers any. past: its cumulative weight exceeds the target. */
 DEVICE int32_t elect(int32_t candidate, bool past) {
-    uint32_t offers = __ballot_sync(FULL_MASK, candidate >= 0), beyond = __ballot_sync(FULL_MASK, candidate >= 0 && past);
+    uint32_t offers = __ballot_sync(FULL_MASK, candidate >= 0),
+             beyond = __ballot_sync(FULL_MASK, candidate >= 0 && past);
     int lane = beyond != 0 ? __ffs(beyond) - 1 : 0;
     if (beyond == 0)
         while (offers >> lane > 1)
@@ -244,7 +245,7 @@ void cuda_sample(struct device *device, int32_t *ids, float *lp, const float *lo
                  float top_p) {
     ASSERT(valid >= 1 && valid <= V && valid <= VOCABULARY_BLOCKS_MAX * VOCABULARY_BLOCK);
     bool greedy = inv_temperature == 0.0f;
-    struct sample context = {ids,   lp, logits, uniforms, rows, draws, V, valid, top_k, greedy ? 1.0f : inv_temperature,
+    struct sample context = {ids,  lp, logits, uniforms, rows, draws, V, valid, top_k, greedy ? 1.0f : inv_temperature,
                              top_p};
     if (draws > 0)
         LAUNCH(device, sample_kernel, dim3((unsigned)draws), VOCABULARY_LANES, context, greedy);

@@ -33,7 +33,7 @@ void cuda_swiglu_forward(struct device *device, void *h, const void *gate_up, in
 
 /* s = sigmoid(g): d_up = dh g s; d_gate = dh up s (1 + g (1 - s)). In place: a lane reads its elements before it writes. */
 KERNEL void swiglu_backward_kernel(uint16_t *d_gate_up, const uint16_t *dh, const uint16_t *gate_up, int32_t R,
-                                       int32_t F) {
+                                   int32_t F) {
     int64_t i = ((int64_t)blockIdx.x * SWIGLU_LANES + threadIdx.x) * 8;
     bool wide = wide_rows(F, d_gate_up, dh, gate_up);
     if (i >= F)

@@ -117,7 +117,7 @@ static void describe_waiting() {
     unsigned shown = 0;
     for (unsigned i = 0; i < machine.lanes && shown < 4; i++)
         if (machine.lane_of[i].waits_for && (i == 0 || machine.lane_of[i].at.line != machine.lane_of[i - 1].at.line ||
-                                          machine.lane_of[i].waits_for != machine.lane_of[i - 1].waits_for)) {
+                                             machine.lane_of[i].waits_for != machine.lane_of[i - 1].waits_for)) {
             fprintf(stderr, "emulator: lane %u waits in %s at %s:%d, mask %08x\n", i, machine.lane_of[i].waits_for,
                     machine.lane_of[i].at.file, machine.lane_of[i].at.line, machine.lane_of[i].mask);
             shown++;
@@ -165,8 +165,9 @@ static void wake(const unsigned *lanes, unsigned count) {
 static void lane_main() {
     (*machine.body)();
     if (machine.at_barrier > 0)
-        report("leaves the kernel while %u lanes wait at the block barrier of %s:%d: every lane must reach every barrier",
-               machine.at_barrier, machine.barrier.file, machine.barrier.line);
+        report(
+            "leaves the kernel while %u lanes wait at the block barrier of %s:%d: every lane must reach every barrier",
+            machine.at_barrier, machine.barrier.file, machine.barrier.line);
     copy_async_wait(0);
     machine.lane_of[running].done = true;
     machine.done++;
@@ -178,8 +179,8 @@ static void lane_main() {
 
 void block_barrier(site at) {
     if (machine.done > 0)
-        report("block barrier at %s:%d after %u lanes have left the kernel: every lane must reach every barrier", at.file,
-               at.line, machine.done);
+        report("block barrier at %s:%d after %u lanes have left the kernel: every lane must reach every barrier",
+               at.file, at.line, machine.done);
     if (machine.at_barrier > 0 && (machine.barrier.line != at.line || strcmp(machine.barrier.file, at.file) != 0))
         report("divergent barrier: at %s:%d while others wait at %s:%d", at.file, at.line, machine.barrier.file,
                machine.barrier.line);
@@ -297,8 +298,8 @@ static void run_block() {
         order[i] = i;
         machine.lane_of[i].done = false;
         machine.lane_of[i].waits_for = nullptr;
-        fiber_prepare(&machine.lane_of[i].context, machine.stacks + i * (STACK_BYTES + GUARD_BYTES) + GUARD_BYTES, STACK_BYTES,
-                      lane_main);
+        fiber_prepare(&machine.lane_of[i].context, machine.stacks + i * (STACK_BYTES + GUARD_BYTES) + GUARD_BYTES,
+                      STACK_BYTES, lane_main);
     }
     put_in_order(order, machine.lanes);
     for (unsigned i = 0; i < machine.lanes; i++)

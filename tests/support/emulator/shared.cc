@@ -28,7 +28,8 @@ void check_read(const shared_array *array, ptrdiff_t index) {
     shadow *s = &array->shadows[index];
     unsigned self = running_lane(), warp = self / WARP;
     if (s->block != block_number)
-        report("missing barrier or nothing there: reads %s[%td], which no lane of this block has written", array->name, index);
+        report("missing barrier or nothing there: reads %s[%td], which no lane of this block has written", array->name,
+               index);
     if (s->writer != self && !ordered(s->writer / WARP, s->write_epoch, s->write_warp_epoch))
         report("missing barrier: reads %s[%td], which lane %u wrote", array->name, index, s->writer);
     bool fresh = s->reader == NOBODY || s->read_epoch < block_epoch;

@@ -21,7 +21,8 @@ static struct packed pack(const struct tree *trees, int32_t tree_count) {
         for (int32_t a = 0; a < trees[t].answers || a == 0; a++) {
             for (int32_t i = 0; i < trees[t].prompt; i++)
                 key_rows[key++] = root + i;
-            int32_t first = a == 0 ? 0 : trees[t].prompt, end = trees[t].prompt + (trees[t].answers > 0 ? trees[t].answer : 0);
+            int32_t first = a == 0 ? 0 : trees[t].prompt,
+                    end = trees[t].prompt + (trees[t].answers > 0 ? trees[t].answer : 0);
             for (int32_t p = first; p < end; p++) {
                 row_sequence[row] = sequence;
                 row_position[row] = p;
@@ -35,7 +36,8 @@ static struct packed pack(const struct tree *trees, int32_t tree_count) {
     }
     assert_true(key <= MOST);
     struct packed p = {.R = row};
-    p.view = (struct attention_view){row, sequence, row_sequence, row_position, key_offset, key_rows, tree_count, tree_row};
+    p.view =
+        (struct attention_view){row, sequence, row_sequence, row_position, key_offset, key_rows, tree_count, tree_row};
     p.device_view = p.view;
     p.device_view.row_sequence = device_ints(row_sequence, row);
     p.device_view.row_position = device_ints(row_position, row);
@@ -46,8 +48,8 @@ static struct packed pack(const struct tree *trees, int32_t tree_count) {
 
 /* Groups of the models and a single head; both head sizes. */
 static const struct attention_shape shapes[] = {
-    {2, 2, 64, 0.125f},         {5, 1, 128, 0.08838835f}, {12, 2, 128, 0.08838835f},
-    {14, 2, 64, 0.125f},        {7, 1, 128, 0.08838835f}, {8, 1, 128, 0.08838835f},
+    {2, 2, 64, 0.125f},  {5, 1, 128, 0.08838835f}, {12, 2, 128, 0.08838835f},
+    {14, 2, 64, 0.125f}, {7, 1, 128, 0.08838835f}, {8, 1, 128, 0.08838835f},
 };
 static const struct tree forest[] = {{33, 3, 7}, {1, 2, 40}, {31, 1, 2}, {6, 0, 0}, {20, 4, 5}};
 
@@ -101,10 +103,12 @@ static void backward_agrees(void **state) {
         for (int order = 0; order < (s == 0 ? 3 : 1); order++) {
             emulator_close(&cuda);
             assert_int_equal(emulator_open(orders[order], &cuda), STATUS_OK);
-            void *d_dqkv = device_bf16(dqkv, R * width), *d_dk = device_bf16(v, R * K * D), *d_dv = device_bf16(k, R * K * D);
-            cuda->ops->attention_backward(cuda, d_dqkv, d_dk, d_dv, d_dout, d_out, d_lse, d_qkv, d_k, d_v, &p.device_view,
-                                          shape);
-            float *got[3] = {host_of_bf16(d_dqkv, R * width), host_of_bf16(d_dk, R * K * D), host_of_bf16(d_dv, R * K * D)};
+            void *d_dqkv = device_bf16(dqkv, R * width), *d_dk = device_bf16(v, R * K * D),
+                 *d_dv = device_bf16(k, R * K * D);
+            cuda->ops->attention_backward(cuda, d_dqkv, d_dk, d_dv, d_dout, d_out, d_lse, d_qkv, d_k, d_v,
+                                          &p.device_view, shape);
+            float *got[3] = {host_of_bf16(d_dqkv, R * width), host_of_bf16(d_dk, R * K * D),
+                             host_of_bf16(d_dv, R * K * D)};
             int64_t counts[3] = {R * width, R * K * D, R * K * D};
             assert_near(got[0], dqkv, R * width, BF16_STEP, 0.004, "dq");
             assert_near(got[1], dk, R * K * D, BF16_STEP, 0.01, "dk");
@@ -124,7 +128,8 @@ struct paged {
     uint16_t *k, *v;   /* device */
 };
 
-static struct paged scatter_pages(const uint16_t *k, const uint16_t *v, const int32_t *rows, int32_t tokens, int64_t width) {
+static struct paged scatter_pages(const uint16_t *k, const uint16_t *v, const int32_t *rows, int32_t tokens,
+                                  int64_t width) {
     enum { PAGES = 8 };
     static const int32_t places[PAGES] = {5, 0, 7, 2, 1, 6, 3, 4};
     struct paged p = {bytes_of((size_t)tokens * 4), NULL, NULL};
@@ -150,26 +155,38 @@ static void decode_and_training_agree_to_the_bit(void **state) {
         struct attention_shape shape = shapes[s];
         struct packed p = pack(trees, 2);
         int64_t R = p.R, N = shape.heads, K = shape.kv_heads, D = shape.head_dim, width = (N + 2 * K) * D, out = N * D;
-        uint16_t *qkv = device_bf16(rounded_floats(R * width), R * width), *trained = device_bytes(NULL, (size_t)(R * out) * 2);
-        uint16_t *k = device_bf16(rounded_floats(R * K * D), R * K * D), *v = device_bf16(rounded_floats(R * K * D), R * K * D);
+        uint16_t *qkv = device_bf16(rounded_floats(R * width), R * width),
+                 *trained = device_bytes(NULL, (size_t)(R * out) * 2);
+        uint16_t *k = device_bf16(rounded_floats(R * K * D), R * K * D),
+                 *v = device_bf16(rounded_floats(R * K * D), R * K * D);
         float *trained_lse = device_bytes(NULL, (size_t)(R * N) * 4);
         cuda->ops->attention_forward(cuda, trained, trained_lse, qkv, k, v, &p.device_view, shape);
         int32_t sequence = p.view.sequences - 1, tokens = p.view.key_offset[sequence + 1] - p.view.key_offset[sequence];
-        const int32_t *rows = p.view.key_rows + p.view.key_offset[sequence]; /* the last answer's: prompt, then itself */
+        const int32_t *rows =
+            p.view.key_rows + p.view.key_offset[sequence]; /* the last answer's: prompt, then itself */
         struct paged pages = scatter_pages(k, v, rows, tokens, K * D);
         for (int32_t i = tokens - 33; i < tokens; i++) {
             int32_t offsets[3] = {0, 1, i + 2}, keys[128], positions[2] = {0, i}, sequences[2] = {0, 1};
             keys[0] = pages.key_rows[0];
             memcpy(keys + 1, pages.key_rows, (size_t)(i + 1) * 4);
-            uint16_t *batch = device_bytes(NULL, (size_t)(2 * width) * 2), *decoded = device_bytes(NULL, (size_t)(2 * out) * 2);
+            uint16_t *batch = device_bytes(NULL, (size_t)(2 * width) * 2),
+                     *decoded = device_bytes(NULL, (size_t)(2 * out) * 2);
             float *lse = device_bytes(NULL, (size_t)(2 * N) * 4);
             cuda->ops->copy(cuda, batch, qkv + rows[0] * width, (size_t)width * 2);
             cuda->ops->copy(cuda, batch + width, qkv + rows[i] * width, (size_t)width * 2);
-            struct attention_view view = {2, 2, device_ints(sequences, 2), device_ints(positions, 2), device_ints(offsets, 3),
-                                          device_ints(keys, i + 2), 0, NULL};
+            struct attention_view view = {2,
+                                          2,
+                                          device_ints(sequences, 2),
+                                          device_ints(positions, 2),
+                                          device_ints(offsets, 3),
+                                          device_ints(keys, i + 2),
+                                          0,
+                                          NULL};
             cuda->ops->attention_forward(cuda, decoded, lse, batch, pages.k, pages.v, &view, shape);
-            assert_same_bits(host_of_bf16(decoded, out), host_of_bf16(trained + rows[0] * out, out), out, "first token");
-            assert_same_bits(host_of_bf16(decoded + out, out), host_of_bf16(trained + rows[i] * out, out), out, "token");
+            assert_same_bits(host_of_bf16(decoded, out), host_of_bf16(trained + rows[0] * out, out), out,
+                             "first token");
+            assert_same_bits(host_of_bf16(decoded + out, out), host_of_bf16(trained + rows[i] * out, out), out,
+                             "token");
             assert_same_bits(host_of_floats(lse + N, N), host_of_floats(trained_lse + rows[i] * N, N), N, "lse");
             if (i % 8 != 0 && i < tokens - 2)
                 i++; /* time: not every token */

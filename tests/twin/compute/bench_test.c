@@ -20,10 +20,10 @@ static const struct bench_shapes small = {.hidden = 64,
 
 static void every_operation_has_its_line(void **state) {
     (void)state;
-    static const char *const names[] = {"matmul ",       "matmul_f32",  "matmul_dx",       "matmul_dw", "attention ",
-                                        "attention backward", "rmsnorm ", "rmsnorm backward", "swiglu ", "swiglu backward",
-                                        "embed backward", "logprob ",   "logprob backward", "sample",   "adamw",
-                                        "sum_squares",   "digest"};
+    static const char *const names[] = {
+        "matmul ",          "matmul_f32",       "matmul_dx", "matmul_dw",       "attention ",     "attention backward",
+        "rmsnorm ",         "rmsnorm backward", "swiglu ",   "swiglu backward", "embed backward", "logprob ",
+        "logprob backward", "sample",           "adamw",     "sum_squares",     "digest"};
     struct device *device;
     char *text = NULL;
     size_t bytes = 0;

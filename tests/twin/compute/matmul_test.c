@@ -6,7 +6,7 @@ struct size {
 };
 
 /* Odd sizes take the narrow way of fetching; few rows and many take different tiles; k of several steps and a rest. */
-static const struct size sizes[] = {{1, 8, 8},    {1, 77, 40},   {16, 64, 64},  {17, 64, 96},  {5, 136, 200},
+static const struct size sizes[] = {{1, 8, 8},    {1, 77, 40},   {16, 64, 64},   {17, 64, 96}, {5, 136, 200},
                                     {33, 72, 33}, {130, 71, 35}, {140, 72, 104}, {200, 16, 16}};
 #define EACH_SIZE(s) for (const struct size *s = sizes; s < sizes + sizeof sizes / sizeof *sizes; s++)
 
@@ -17,7 +17,8 @@ static void whole_numbers_are_exact(void **state) {
         int64_t R = s->R, n = s->n, k = s->k;
         float *x = random_integers(R * k, 1), *w = random_integers(n * k, 1), *bias = random_integers(n, 3);
         float *dy = random_integers(R * n, 1), *y = random_integers(R * n, 9), *old = copy_floats(y, R * n);
-        float *y32 = floats(R * n), *dx = floats(R * k), *dw = random_integers(n * k, 9), *dw_old = copy_floats(dw, n * k);
+        float *y32 = floats(R * n), *dx = floats(R * k), *dw = random_integers(n * k, 9),
+              *dw_old = copy_floats(dw, n * k);
         cpu->ops->matmul(cpu, y, WRITE_ADD, x, weight_f32(w), weight_f32(bias), s->R, s->n, s->k);
         cpu->ops->matmul_f32(cpu, y32, x, weight_f32(w), s->R, s->n, s->k);
         cpu->ops->matmul_dx(cpu, dx, WRITE_OVER, dy, weight_f32(w), s->R, s->n, s->k);

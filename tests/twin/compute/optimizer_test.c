@@ -18,7 +18,8 @@ static void adamw_has_the_same_bits(void **state) {
     for (int c = 0; c < 4; c++) {
         int64_t count = counts[c];
         size_t bytes = (size_t)count * sizeof(float);
-        float *g = random_floats(count), *w = random_floats(count), *m = random_floats(count), *v = random_floats(count);
+        float *g = random_floats(count), *w = random_floats(count), *m = random_floats(count),
+              *v = random_floats(count);
         for (int64_t i = 0; i < count; i++)
             v[i] = v[i] * v[i];
         uint16_t *w16 = to_bf16(w, count), *rem = bytes_of((size_t)count * 2);

@@ -79,8 +79,10 @@ static void rmsnorm_agrees(void **state) {
     (void)state;
     enum { R = 9 };
     EACH_WIDTH(H) {
-        float *x = rounded_floats(R * H), *dy = rounded_floats(R * H), *w = rounded_floats(H), *old = rounded_floats(R * H);
-        float *y = floats(R * H), *rstd = floats(R), *dx = copy_floats(old, R * H), *over = floats(R * H), *dw = floats(H);
+        float *x = rounded_floats(R * H), *dy = rounded_floats(R * H), *w = rounded_floats(H),
+              *old = rounded_floats(R * H);
+        float *y = floats(R * H), *rstd = floats(R), *dx = copy_floats(old, R * H), *over = floats(R * H),
+              *dw = floats(H);
         cpu->ops->rmsnorm_forward(cpu, y, rstd, x, weight_f32(w), R, H, 1e-6f);
         cpu->ops->rmsnorm_backward(cpu, dx, WRITE_ADD, dw, dy, x, rstd, weight_f32(w), R, H);
         cpu->ops->rmsnorm_backward(cpu, over, WRITE_OVER, floats(H), dy, x, rstd, weight_f32(w), R, H);
@@ -90,14 +92,16 @@ static void rmsnorm_agrees(void **state) {
         EACH_ORDER(o) {
             struct weight narrow = {device_bf16(w, H), DTYPE_BF16}, wide = {device_floats(w, H), DTYPE_F32};
             struct weight d_w = o % 2 ? narrow : wide;
-            void *d_x = device_bf16(x, R * H), *d_dy = device_bf16(dy, R * H), *d_y = device_bytes(NULL, R * (size_t)H * 2);
+            void *d_x = device_bf16(x, R * H), *d_dy = device_bf16(dy, R * H),
+                 *d_y = device_bytes(NULL, R * (size_t)H * 2);
             float *d_rstd = device_bytes(NULL, R * sizeof(float)), *d_dw = device_bytes(NULL, (size_t)H * 4);
             cuda->ops->rmsnorm_forward(cuda, d_y, d_rstd, d_x, d_w, R, H, 1e-6f);
             assert_near(host_of_floats(d_rstd, R), rstd, R, 1e-6, 0, "rstd");
             assert_near(host_of_bf16(d_y, R * H), y, R * H, BF16_STEP, 1e-6, "rmsnorm_forward");
             void *d_dx = device_bf16(old, R * H);
             cuda->ops->rmsnorm_backward(cuda, d_dx, WRITE_ADD, d_dw, d_dy, d_x, d_rstd, d_w, R, H);
-            assert_near(host_of_bf16(d_dx, R * H), dx, R * H, BF16_STEP, 1e-5 * (double)largest, "rmsnorm_backward, dx added");
+            assert_near(host_of_bf16(d_dx, R * H), dx, R * H, BF16_STEP, 1e-5 * (double)largest,
+                        "rmsnorm_backward, dx added");
             assert_near(host_of_floats(d_dw, H), dw, H, 1e-5, 1e-5, "rmsnorm_backward, dw");
             cuda->ops->rmsnorm_backward(cuda, d_dy, WRITE_OVER, d_dw, d_dy, d_x, d_rstd, d_w, R, H);
             assert_near(host_of_bf16(d_dy, R * H), over, R * H, BF16_STEP, 1e-5 * (double)largest,
@@ -111,7 +115,8 @@ static void swiglu_agrees(void **state) {
     (void)state;
     enum { R = 7 };
     EACH_WIDTH(F) {
-        float *gate_up = random_floats(R * 2 * F), *dh = rounded_floats(R * F), *h = floats(R * F), *d = floats(R * 2 * F);
+        float *gate_up = random_floats(R * 2 * F), *dh = rounded_floats(R * F), *h = floats(R * F),
+              *d = floats(R * 2 * F);
         for (int i = 0; i < R * 2 * F; i++) /* row 0: e^-g overflows or vanishes */
             gate_up[i] *= i < 2 * F ? 300.0f : 6.0f;
         gate_up = of_bf16(to_bf16(gate_up, R * 2 * F), R * 2 * F);
@@ -153,10 +158,12 @@ static void rope_agrees(void **state) {
             float *d_table = device_floats(table, P * D);
             int32_t *d_positions = device_ints(positions, R), *d_slots = device_ints(slots, R);
             cuda->ops->rope_forward(cuda, d_qkv, d_k, d_v, d_table, d_positions, d_slots, R, shape);
-            cuda->ops->rope_backward(cuda, d_back, device_bf16(dk, R * kv), device_bf16(dv, R * kv), d_table, d_positions,
-                                     R, shape);
-            assert_same_bits(host_of_bf16(d_qkv, R * width), of_bf16(to_bf16(turned, R * width), R * width), R * width, "q");
-            assert_same_bits(host_of_bf16(d_k, SLOTS * kv), of_bf16(to_bf16(k, SLOTS * kv), SLOTS * kv), SLOTS * kv, "k");
+            cuda->ops->rope_backward(cuda, d_back, device_bf16(dk, R * kv), device_bf16(dv, R * kv), d_table,
+                                     d_positions, R, shape);
+            assert_same_bits(host_of_bf16(d_qkv, R * width), of_bf16(to_bf16(turned, R * width), R * width), R * width,
+                             "q");
+            assert_same_bits(host_of_bf16(d_k, SLOTS * kv), of_bf16(to_bf16(k, SLOTS * kv), SLOTS * kv), SLOTS * kv,
+                             "k");
             assert_same_bits(host_of_bf16(d_v, SLOTS * kv), v, SLOTS * kv, "v is copied");
             assert_same_bits(host_of_bf16(d_back, R * width), of_bf16(to_bf16(back, R * width), R * width), R * width,
                              "backward");

@@ -5,7 +5,8 @@ struct size {
     int32_t R, V, valid;
 };
 
-static const struct size sizes[] = {{3, 1, 1}, {5, 33, 30}, {4, 512, 512}, {3, 520, 513}, {2, 1600, 1500}, {2, 17000, 16999}};
+static const struct size sizes[] = {{3, 1, 1},     {5, 33, 30},     {4, 512, 512},
+                                    {3, 520, 513}, {2, 1600, 1500}, {2, 17000, 16999}};
 #define EACH_SIZE(s) for (const struct size *s = sizes; s < sizes + sizeof sizes / sizeof *sizes; s++)
 
 /* Logits up to 8; garbage where no id is valid. */
@@ -28,7 +29,8 @@ static void logprob_agrees(void **state) {
         cpu->ops->logprob_forward(cpu, lp, lse, entropy, logits, targets, s->R, s->V, s->valid, 1.25f);
         cpu->ops->logprob_backward(cpu, d, logits, lse, dlp, targets, s->R, s->V, s->valid, 1.25f);
         EACH_ORDER(o) {
-            float *d_logits = device_floats(logits, (int64_t)s->R * s->V), *d_lse = device_bytes(NULL, (size_t)s->R * 4);
+            float *d_logits = device_floats(logits, (int64_t)s->R * s->V),
+                  *d_lse = device_bytes(NULL, (size_t)s->R * 4);
             float *d_lp = device_bytes(NULL, (size_t)s->R * 4), *d_entropy = device_bytes(NULL, (size_t)s->R * 4);
             int32_t *d_targets = device_ints(targets, s->R);
             void *got = device_bytes(NULL, (size_t)s->R * (size_t)s->V * 2);
@@ -78,15 +80,17 @@ static void draws_are_those_of_the_cpu(void **state) {
         EACH_ORDER(o) {
             int32_t *d_ids = device_bytes(NULL, sizeof got), *d_rows = device_ints(rows, DRAWS);
             float *d_lp = device_bytes(NULL, sizeof lp), *d_logits = device_floats(logits, (int64_t)s->R * s->V);
-            cuda->ops->sample(cuda, d_ids, d_lp, d_logits, d_rows, device_floats(uniforms, DRAWS), DRAWS, s->V, s->valid,
-                              inv_temperature, top_k, top_p);
+            cuda->ops->sample(cuda, d_ids, d_lp, d_logits, d_rows, device_floats(uniforms, DRAWS), DRAWS, s->V,
+                              s->valid, inv_temperature, top_k, top_p);
             cuda->ops->download(cuda, got, d_ids, sizeof got);
             for (int i = 0; i < DRAWS; i++)
                 if (got[i] != ids[i])
                     fail_msg("V %d, mode %d, draw %d: cuda %d, cpu %d", s->V, mode, i, got[i], ids[i]);
-            float *gathered = device_bytes(NULL, (size_t)DRAWS * (size_t)s->V * 4), *want = device_bytes(NULL, sizeof lp);
+            float *gathered = device_bytes(NULL, (size_t)DRAWS * (size_t)s->V * 4),
+                  *want = device_bytes(NULL, sizeof lp);
             for (int i = 0; i < DRAWS; i++)
-                cuda->ops->copy(cuda, gathered + (int64_t)i * s->V, d_logits + (int64_t)rows[i] * s->V, (size_t)s->V * 4);
+                cuda->ops->copy(cuda, gathered + (int64_t)i * s->V, d_logits + (int64_t)rows[i] * s->V,
+                                (size_t)s->V * 4);
             cuda->ops->logprob_forward(cuda, want, device_bytes(NULL, sizeof lp), NULL, gathered, d_ids, DRAWS, s->V,
                                        s->valid, inv_temperature == 0 ? 1.0f : inv_temperature);
             assert_same_bits(host_of_floats(d_lp, DRAWS), host_of_floats(want, DRAWS), DRAWS, "lp");
@@ -106,7 +110,8 @@ static void greedy_takes_the_lowest_of_equals(void **state) {
     int32_t *ids = device_bytes(NULL, 8);
     float *lp = device_bytes(NULL, 8), half[2] = {0.5f, 0.5f};
     EACH_ORDER(o) {
-        cuda->ops->sample(cuda, ids, lp, device_floats(logits, 2 * V), NULL, device_floats(half, 2), 2, V, V, 0.0f, 0, 1.0f);
+        cuda->ops->sample(cuda, ids, lp, device_floats(logits, 2 * V), NULL, device_floats(half, 2), 2, V, V, 0.0f, 0,
+                          1.0f);
         const int32_t *got = host_of_bytes(ids, 8);
         assert_int_equal(got[0], 77);
         assert_int_equal(got[1], 3);

@@ -94,10 +94,10 @@ static void generate(struct model *model, struct answers *a) {
                 .ids = a->ids[g][s], .logprobs = a->logprobs[g][s], .count = ANSWER - 2 * s, .finish = FINISH_STOP};
             a->scores[g][s] = (struct sample_score){.verdict = s ? VERDICT_WRONG : VERDICT_CORRECT, .reward = s == 0};
         }
-        a->scored[g] = (struct message_scored){
-            .group = {.samples = a->samples[g], .sample_count = SAMPLES, .same_class = 1},
-            .scores = a->scores[g],
-            .score_count = SAMPLES};
+        a->scored[g] =
+            (struct message_scored){.group = {.samples = a->samples[g], .sample_count = SAMPLES, .same_class = 1},
+                                    .scores = a->scores[g],
+                                    .score_count = SAMPLES};
         a->groups[g] = (struct trainer_group){a->prompts[g], PROMPT, &a->scored[g]};
     }
     infer_destroy(&infer);
@@ -217,7 +217,8 @@ static void a_step_on_cuda_is_the_step_on_the_cpu(void **state) {
     const struct parameter_layout *layout = f.on_cpu->layout;
     for (int32_t i = 0; i < layout->count; i++) {
         const struct tensor_entry *entry = &layout->entries[i];
-        double one = difference(cuda.gradient + entry->offset, cpu.gradient + entry->offset, (int64_t)entry->rows * entry->cols);
+        double one =
+            difference(cuda.gradient + entry->offset, cpu.gradient + entry->offset, (int64_t)entry->rows * entry->cols);
         if (!(one < 0.03))
             fail_msg("gradients of %s differ by %.4f of their length", entry->name, one);
     }

@@ -243,7 +243,8 @@ template <typename BODY> static void assert_caught(const char *text, BODY body) 
         close(ends[1]);
         char report[4096] = "";
         size_t length = 0;
-        for (ssize_t got; length < sizeof report - 1 && (got = read(ends[0], report + length, sizeof report - 1 - length)) > 0;)
+        for (ssize_t got;
+             length < sizeof report - 1 && (got = read(ends[0], report + length, sizeof report - 1 - length)) > 0;)
             length += (size_t)got;
         report[length] = '\0';
         close(ends[0]);
@@ -281,12 +282,14 @@ static void indices_out_of_bounds_are_caught(void **) {
             LAUNCH(NULL, shifted_kernel, dim3(1), 64, (int *)device_memory(64 * sizeof(int)), 1, write != 0);
         });
         assert_caught("out of bounds: ", [=] { /* 4096 ints fill their pages: nothing lies in front either */
-            LAUNCH(NULL, shifted_kernel, dim3(1), 64, (int *)device_memory(4096 * sizeof(int)), -1, write != 0);
+                                               LAUNCH(NULL, shifted_kernel, dim3(1), 64,
+                                                      (int *)device_memory(4096 * sizeof(int)), -1, write != 0);
         });
     }
-    assert_caught("out of bounds: byte 240 of an allocation of 240 bytes was written", [] { /* 60 ints, then 16 bytes of fill */
-        LAUNCH(NULL, shifted_kernel, dim3(1), 64, (int *)device_memory(60 * sizeof(int)), 0, true);
-    });
+    assert_caught("out of bounds: byte 240 of an allocation of 240 bytes was written",
+                  [] { /* 60 ints, then 16 bytes of fill */
+                       LAUNCH(NULL, shifted_kernel, dim3(1), 64, (int *)device_memory(60 * sizeof(int)), 0, true);
+                  });
 }
 
 static void wrong_masks_are_caught(void **) {
@@ -306,10 +309,10 @@ static void misaligned_vectors_are_caught(void **) {
 }
 
 static void impossible_launches_are_caught(void **) {
-    assert_caught("a block of 48 lanes", [] { LAUNCH(NULL, broken_kernel, dim3(1), 48, (int *)NULL, DIVERGENT_BARRIER); });
-    assert_caught("a grid of (1, 70000, 1)", [] {
-        LAUNCH(NULL, broken_kernel, dim3(1, 70000), 32, (int *)NULL, DIVERGENT_BARRIER);
-    });
+    assert_caught("a block of 48 lanes",
+                  [] { LAUNCH(NULL, broken_kernel, dim3(1), 48, (int *)NULL, DIVERGENT_BARRIER); });
+    assert_caught("a grid of (1, 70000, 1)",
+                  [] { LAUNCH(NULL, broken_kernel, dim3(1, 70000), 32, (int *)NULL, DIVERGENT_BARRIER); });
 }
 
 int main() {
