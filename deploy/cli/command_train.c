@@ -170,6 +170,21 @@ static enum status check_rule(const struct run_config *config, int64_t rewards) 
                 config->reward_rule);
 }
 
+/* The learner asks too (its lock), but only after actors and reward workers of this command have met those of the other. */
+static enum status check_free(const char *run) {
+    char path[PATH_BYTES];
+    int lock;
+    TRY(fs_join(path, run, "lock"));
+    if (!fs_exists(path))
+        return STATUS_OK;
+    enum status status = fs_lock(path, &lock);
+    if (status == STATUS_OK)
+        fs_unlock(lock);
+    if (status == STATUS_AGAIN)
+        return fail(status, "%s: another learner has this run; right would be one at a time", run);
+    return status;
+}
+
 static enum status train(const struct train_arguments *arguments) {
     char stored[PATH_BYTES], logs[PATH_BYTES];
     TRY(fs_join(stored, arguments->run, "config.ini"));
@@ -179,6 +194,8 @@ static enum status train(const struct train_arguments *arguments) {
     TRY(run_config_load(config_path, arguments->set.items, arguments->set.count, &config));
     struct launch *launch = NULL;
     enum status status = check_rule(config, arguments->rewards);
+    if (status == STATUS_OK)
+        status = check_free(arguments->run);
     if (status == STATUS_OK)
         status = launch_create(logs, &launch);
     if (status == STATUS_OK)
