@@ -106,10 +106,14 @@ static void warn_answers(const struct step_figures *f, struct metrics *m) {
     if (truncated > TRUNCATED_MOST)
         warn(m, "%.0f %% of the answers were cut at sample.max_new_tokens: they earn nothing", 100 * truncated);
     if (malformed > MALFORMED_MOST)
-        warn(m, "no final answer was found in %.0f %% of the answers: does the prompt ask for the format?",
+        warn(m,
+             "no final answer was found in %.0f %% of the answers: does the prompt ask for the format? A cold start "
+             "teaches it (candor data sft)",
              100 * malformed);
     if (abstain < ABSTAIN_LEAST)
-        warn(m, "only %.1f %% of the answers say Unknown: caution cannot be learned from what is never tried",
+        warn(m,
+             "only %.1f %% of the answers say Unknown: caution cannot be learned from what is never tried; a cold "
+             "start helps (candor data sft)",
              100 * abstain);
     if (abstain > ABSTAIN_MOST)
         warn(m, "%.0f %% of the answers say Unknown: the run may end in always abstaining", 100 * abstain);

@@ -4,14 +4,11 @@
 #include <string.h>
 
 #include "common/base/clock.h"
-#include "common/base/json.h"
 #include "common/transport/daemon.h"
-#include "common/transport/socket.h"
 #include "deploy/cli/commands.h"
+#include "deploy/cli/learner_status.h"
 #include "deploy/cli/progress.h"
-#include "proto/proto.h"
 
-#define FRAMES_MAX 8
 #define POLL_MS 100
 #define SILENT_MS 5000 /* some heartbeats */
 
@@ -25,11 +22,18 @@ static long long count_of(const json_t *object, const char *name) {
 }
 
 static void print_versions(const json_t *versions) {
-    size_t count = json_array_size(versions);
-    const json_t *first = json_array_get(versions, 0), *last = json_array_get(versions, count - 1);
-    if (count > 0)
-        printf("  weights     versions %lld to %lld are served; %lld is %s\n", count_of(first, "version"),
-               count_of(last, "version"), count_of(last, "version"), word_of(last, "weights"));
+    const json_t *oldest = NULL, *newest = NULL;
+    size_t index;
+    json_t *version;
+    json_array_foreach(versions, index, version) {
+        if (oldest == NULL || count_of(version, "version") < count_of(oldest, "version"))
+            oldest = version;
+        if (newest == NULL || count_of(version, "version") > count_of(newest, "version"))
+            newest = version;
+    }
+    if (newest != NULL)
+        printf("  weights     versions %lld to %lld are served; %lld is %s\n", count_of(oldest, "version"),
+               count_of(newest, "version"), count_of(newest, "version"), word_of(newest, "weights"));
 }
 
 static void print_peers(const json_t *peers) {
@@ -67,14 +71,7 @@ static void print_counts(json_t *counts) {
     printf("%s", any ? "\n" : "");
 }
 
-static enum status show(const struct message *reply, bool as_json) {
-    const struct text *text = &reply->status_reply.json;
-    if (as_json) {
-        printf("%s\n", text->data);
-        return STATUS_OK;
-    }
-    json_t *status = NULL;
-    TRY(json_parse(text->data, text->bytes, "the learner's status", &status));
+static void show(json_t *status) {
     const char *doing = word_of(status, "doing"), *state = word_of(status, "state");
     printf("%s: %s\n", word_of(status, "run"), *doing != 0 ? doing : state);
     printf("  hub         %s; %lld leases out\n", state, count_of(status, "leases"));
@@ -83,45 +80,26 @@ static enum status show(const struct message *reply, bool as_json) {
     if (count_of(status, "peers_left_out") > 0)
         printf("  and %lld more\n", count_of(status, "peers_left_out"));
     print_counts(json_object_get(status, "counts"));
-    json_decref(status);
-    return STATUS_OK;
-}
-
-static enum status send_message(void *socket, const struct message *message) {
-    struct buf frame = {0};
-    enum status status = proto_encode(message, &frame);
-    if (status == STATUS_OK)
-        status = socket_send(socket, frame.data, frame.bytes);
-    buf_deinit(&frame);
-    return status;
 }
 
 /* Asks until something comes back: the connection may be made only now. */
-static enum status ask(void *socket, const char *endpoint, int64_t timeout_ms, bool as_json) {
+static enum status ask(struct learner_status *learner, const char *endpoint, int64_t timeout_ms, bool as_json) {
     int64_t deadline = clock_boot_ms() + timeout_ms;
-    struct socket_frame frame = {.held = false};
-    bool sent = false;
+    json_t *answer = NULL;
     enum status status = STATUS_TIMEOUT;
-    while (status == STATUS_TIMEOUT && clock_boot_ms() < deadline && !command_interrupted()) {
-        if (!sent)
-            sent = send_message(socket, &(struct message){.type = MESSAGE_STATUS_REQUEST}) == STATUS_OK;
-        struct poll_set set = {.count = 0};
-        poll_add_socket(&set, socket);
-        poll_wait(&set, POLL_MS);
-        while (status == STATUS_TIMEOUT && socket_receive(socket, &frame) == STATUS_OK) {
-            struct arena arena;
-            struct message message;
-            arena_init(&arena, proto_arena_bytes(frame.bytes));
-            status = proto_decode(frame.data, frame.bytes, &arena, &message);
-            if (status == STATUS_OK)
-                status = message.type == MESSAGE_STATUS_REPLY ? show(&message, as_json) : STATUS_TIMEOUT;
-            arena_deinit(&arena);
-        }
-    }
-    socket_frame_deinit(&frame);
-    return status == STATUS_TIMEOUT
-               ? fail(STATUS_TIMEOUT, "%s: no learner answers within %lld s", endpoint, (long long)timeout_ms / 1000)
-               : status;
+    while (status == STATUS_TIMEOUT && clock_boot_ms() < deadline && !command_interrupted())
+        status = learner_status_ask(learner, POLL_MS, &answer);
+    if (status == STATUS_TIMEOUT)
+        return fail(STATUS_TIMEOUT, "%s: no learner answers within %lld s", endpoint, (long long)timeout_ms / 1000);
+    TRY(status);
+    char *text = as_json ? json_dumps(answer, JSON_COMPACT) : NULL;
+    if (as_json)
+        printf("%s\n", text != NULL ? text : "null");
+    else
+        show(answer);
+    free(text);
+    json_decref(answer);
+    return STATUS_OK;
 }
 
 enum status command_status(int argc, char **argv) {
@@ -149,20 +127,10 @@ enum status command_status(int argc, char **argv) {
         return fail(STATUS_USAGE, "--timeout %lld: 1 to 3600 seconds", (long long)seconds);
     char endpoint[ENDPOINT_BYTES];
     TRY(daemon_endpoint(learner, run, "control", false, endpoint));
-    struct transport *transport = NULL;
-    TRY(transport_create(&(struct transport_settings){.key = key, .learner_key = learner_key, .allow = ""},
-                         &transport));
-    void *socket = NULL;
-    enum status status = socket_connect(transport,
-                                        &(struct socket_settings){.name = "--learner",
-                                                                  .endpoint = endpoint,
-                                                                  .server_key = transport_learner_key(transport),
-                                                                  .frame_bytes_max = FRAME_BYTES_MAX,
-                                                                  .messages_max = FRAMES_MAX},
-                                        &socket);
-    if (status == STATUS_OK)
-        status = ask(socket, endpoint, seconds * 1000, as_json);
-    socket_close(&socket);
-    transport_destroy(&transport);
+    const struct transport_settings keys = {.key = key, .learner_key = learner_key, .allow = ""};
+    struct learner_status client;
+    TRY(learner_status_open(endpoint, &keys, &client));
+    enum status status = ask(&client, endpoint, seconds * 1000, as_json);
+    learner_status_close(&client);
     return status;
 }

@@ -8,8 +8,10 @@
 #include "common/base/clock.h"
 #include "common/base/fs.h"
 #include "common/base/json.h"
+#include "common/transport/daemon.h"
 #include "deploy/cli/commands.h"
 #include "deploy/cli/launch.h"
+#include "deploy/cli/learner_status.h"
 #include "deploy/cli/progress.h"
 #include "reward/rules.h"
 
@@ -17,6 +19,7 @@
 #define DRAIN_MS 60000           /* the learner finishes its update and writes a checkpoint */
 #define METRICS_TAIL_BYTES 65536 /* more than the longest line of metrics.jsonl */
 #define WARN_SECONDS 60.0
+#define ASK_SECONDS 0.5
 #define START_SECONDS 2.0 /* a start that is refused is refused by then: no bar of what a resumed run has done */
 
 struct train_arguments {
@@ -25,12 +28,16 @@ struct train_arguments {
     int64_t actors, rewards, threads;
 };
 
-/* What metrics.jsonl says of a run. */
+/* What is known of a run: from metrics.jsonl, and from its learner. */
 struct seen {
     char path[PATH_BYTES];
     uint64_t done; /* steps */
-    char note[160];
+    double reward, tokens_per_second;
     json_t *warnings; /* of the newest step; NULL: none seen */
+    bool asking;      /* the learner answers on this machine without keys */
+    struct learner_status learner;
+    double asked_at;
+    char doing[160];
 };
 
 /* The newest complete line of metrics.jsonl, parsed; NULL when there is none. */
@@ -59,13 +66,30 @@ static void look(struct seen *seen) {
     const json_t *step = json_object_get(record, "step");
     if (json_is_integer(step)) {
         seen->done = (uint64_t)json_integer_value(step) + 1;
-        snprintf(seen->note, sizeof seen->note, "step %llu  reward %.3f  %.0f tokens/s", (unsigned long long)seen->done,
-                 json_number_value(json_object_get(record, "reward")),
-                 json_number_value(json_object_get(record, "tokens_per_second")));
+        seen->reward = json_number_value(json_object_get(record, "reward"));
+        seen->tokens_per_second = json_number_value(json_object_get(record, "tokens_per_second"));
         json_decref(seen->warnings);
         seen->warnings = json_incref(json_object_get(record, "warnings"));
     }
     json_decref(record);
+}
+
+static void ask_learner(struct seen *seen) {
+    json_t *answer = NULL;
+    if (!seen->asking || clock_seconds() - seen->asked_at < ASK_SECONDS ||
+        learner_status_ask(&seen->learner, 0, &answer) != STATUS_OK)
+        return;
+    const char *doing = json_string_value(json_object_get(answer, "doing"));
+    snprintf(seen->doing, sizeof seen->doing, "%s", doing != NULL ? doing : "");
+    seen->asked_at = clock_seconds();
+    json_decref(answer);
+}
+
+static void put_note(const struct seen *seen, const char *doing, char *out, size_t bytes) {
+    if (seen->done == 0)
+        snprintf(out, bytes, "%s", doing);
+    else
+        snprintf(out, bytes, "reward %.3f  %.0f tokens/s  %s", seen->reward, seen->tokens_per_second, doing);
 }
 
 /* The newest step's warnings, but not at every step. */
@@ -88,15 +112,18 @@ static enum status watch_steps(struct launch *launch, uint64_t steps, struct see
     uint64_t shown = seen->done;
     double last_said = -WARN_SECONDS;
     bool stopping = false;
+    char note[320];
     while (!launch_done(launch, "learner")) {
         usleep(POLL_US);
         TRY(launch_watch(launch));
         look(seen);
+        ask_learner(seen);
+        put_note(seen, stopping ? "stopping: writing a checkpoint" : seen->doing, note, sizeof note);
         if (seen->done != shown)
             say_warnings(progress, seen, &last_said);
         shown = seen->done;
         if (clock_seconds() - progress->started > START_SECONDS)
-            progress_update(progress, seen->done, steps, stopping ? "stopping: writing a checkpoint" : seen->note);
+            progress_update(progress, seen->done, steps, note);
         if (command_interrupted() && !stopping) {
             launch_stop(launch, "learner");
             stopping = true;
@@ -123,17 +150,26 @@ static void print_result(const char *run, uint64_t steps) {
 }
 
 static enum status watch(struct launch *launch, const struct run_config *config, const char *run) {
-    struct seen seen = {.note = "waiting for the first step"};
+    struct seen seen = {.doing = "starting"};
+    char endpoint[ENDPOINT_BYTES], note[320];
     TRY(fs_join(seen.path, run, "metrics.jsonl"));
+    TRY(daemon_endpoint("", run, "control", true, endpoint));
+    if (config->hub_control[0] == 0)
+        TRY(learner_status_open(endpoint, &(struct transport_settings){.key = "", .learner_key = "", .allow = ""},
+                                &seen.learner));
+    seen.asking = config->hub_control[0] == 0;
     look(&seen); /* a resumed run's */
     struct progress progress;
     progress_begin(&progress, "training");
     bool stopped = false;
     enum status status = watch_steps(launch, (uint64_t)config->run_steps, &seen, &progress, &stopped);
+    put_note(&seen, "", note, sizeof note);
     if (status == STATUS_OK)
-        progress_end(&progress, seen.note);
+        progress_end(&progress, note);
     else
         progress_abort(&progress);
+    if (seen.asking)
+        learner_status_close(&seen.learner);
     json_decref(seen.warnings);
     if ((status == STATUS_RUN_FAILED || status == STATUS_AGAIN) && has_checkpoint(run))
         return fail(status, "%s; from the last checkpoint on: candor train --run %s", status_message(), run);

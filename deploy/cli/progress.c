@@ -6,7 +6,7 @@
 
 #include "common/base/clock.h"
 
-#define BAR_CELLS 24
+#define BAR_CELLS 16
 #define LINE_BYTES 512
 #define REDRAW_SECONDS 0.1
 #define LINE_PERCENT 10   /* without a terminal: a line each tenth, */
