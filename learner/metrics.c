@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/json.h"
+#include "proto/proto.h"
 
 /* Where a run begins to look sick (DESIGN section 11, objective reference section 4). */
 #define TRUNCATED_MOST 0.2
@@ -166,7 +167,7 @@ static void put_sources(struct buf *out, const struct metrics_context *context, 
             continue;
         struct text name = workers ? scored->worker_name : scored->group.actor_name;
         uint32_t i = 0;
-        while (i < used && (names[i].bytes != name.bytes || memcmp(names[i].data, name.data, name.bytes) != 0))
+        while (i < used && !text_equal(names[i], name))
             i++;
         if (i == NAMES_MAX)
             continue;
