@@ -76,6 +76,7 @@ enum status hub_server_publish(struct hub_server *server, const struct published
     assert_true(server->version_count < VERSIONS_MAX);
     assert_false(digest_is_zero(published->digest));
     server->versions[server->version_count++] = *published;
+    free(published->take_delta);
     fake.published++;
     fake.alive_most = server->version_count > fake.alive_most ? server->version_count : fake.alive_most;
     return STATUS_OK;
