@@ -285,10 +285,10 @@ static void log_plan(const struct run *run) {
     int64_t parameters = run->model->layout->total;
     double weights = (double)parameters * (double)dtype_bytes(run->model->type);
     log_event(LOG_INFO, "memory_plan",
-              "device=\"%s\" parameters=%" PRId64 " weights_gb=%.3f optimiser_gb=%.3f versions_gb=%.3f",
+              "device=\"%s\" parameters=%" PRId64 " weights_gb=%.3f optimiser_gb=%.3f batch_gb=%.3f versions_gb=%.3f",
               run->device->name, parameters, weights * (run->reference ? 2 : 1) / 1e9,
               (double)optimiser_bytes(parameters, run->model->type) / 1e9,
-              weights * (double)(run->config->run_lag + 2) / 1e9);
+              (double)trainer_batch_bytes(run->trainer) / 1e9, weights * (double)(run->config->run_lag + 2) / 1e9);
 }
 
 static enum status open_disk(struct run *run) {

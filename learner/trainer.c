@@ -20,6 +20,7 @@ struct trainer {
     double advantage_eps;
     bool count_dead_tokens, mask_truncated;
     float temperature;
+    int64_t batch_bytes;
     /* one micro-batch, host: [targets most] */
     float *lp, *entropy, *reference_lp, *dlp;
     float *weight;           /* [answer_tokens] of one answer */
@@ -106,9 +107,11 @@ static enum status set_up(struct trainer *t, const struct run_config *config) {
                                   .logit_chunk = (int32_t)t->limits.logit_chunk};
     limits.keep_layers = support_keep_layers(t->model->device, &t->model->config, limits);
     TRY(train_create(t->model, &limits, &t->train));
+    t->batch_bytes = train_bytes(&t->model->config, &limits, t->model->device->activation);
     if (!t->reference)
         return STATUS_OK;
     limits.forward_only = true;
+    t->batch_bytes += train_bytes(&t->reference->config, &limits, t->reference->device->activation);
     return train_create(t->reference, &limits, &t->reference_train);
 }
 
@@ -148,6 +151,10 @@ void trainer_destroy(struct trainer **trainer) {
 
 struct optimiser *trainer_optimiser(struct trainer *trainer) {
     return trainer->optimiser;
+}
+
+int64_t trainer_batch_bytes(const struct trainer *trainer) {
+    return trainer->batch_bytes;
 }
 
 /* ---- what came in ---- */

@@ -32,6 +32,8 @@ enum status trainer_create(struct model *model, struct model *reference, const s
                            const struct trainer_limits *limits, struct trainer **out_trainer);
 void trainer_destroy(struct trainer **trainer);
 struct optimiser *trainer_optimiser(struct trainer *trainer);
+/* Device memory for activations and logits of the largest micro-batch, the reference's pass included. */
+int64_t trainer_batch_bytes(const struct trainer *trainer);
 
 /* A step's figures; the shares are made of these by metrics.c. */
 struct step_figures {
