@@ -165,7 +165,7 @@ static enum status summarise(const struct demo *demo, struct run_data *run) {
            "files):\n"
            "  candor data mix --out mix SimpleQA.csv PopQA.tsv SelfAware.json TriviaQA.json\n"
            "  candor train --run run --set model.path=Qwen2.5-0.5B-Instruct --set data.train=mix/train.jsonl "
-           "--set data.eval=mix/held-out.jsonl\n",
+           "--set data.eval=mix/held-out.jsonl --set sample.questions=8 --set sample.max_new_tokens=96\n",
            demo->out);
     return demo->json != NULL ? write_json(demo, run, balanced ? &krb : NULL, &work) : STATUS_OK;
 }
