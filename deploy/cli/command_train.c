@@ -112,13 +112,14 @@ static enum status watch_steps(struct launch *launch, uint64_t steps, struct see
     uint64_t shown = seen->done;
     double last_said = -WARN_SECONDS;
     bool stopping = false;
-    char note[320];
+    char doing[sizeof seen->doing + 48], note[320];
     while (!launch_done(launch, "learner")) {
         usleep(POLL_US);
         TRY(launch_watch(launch));
         look(seen);
         ask_learner(seen);
-        put_note(seen, stopping ? "stopping: writing a checkpoint" : seen->doing, note, sizeof note);
+        snprintf(doing, sizeof doing, "%s%s", stopping ? "stopping (Ctrl-C again: at once): " : "", seen->doing);
+        put_note(seen, doing, note, sizeof note);
         if (seen->done != shown)
             say_warnings(progress, seen, &last_said);
         shown = seen->done;
@@ -258,7 +259,7 @@ enum status command_train(int argc, char **argv) {
     if (args_want_help(argc, argv)) {
         args_help("candor train --run DIR [--config FILE] [options]",
                   "Trains with GRPO: starts candor-learner, candor-actor and candor-reward, which speak over ipc.\n"
-                  "Ctrl-C stops at a checkpoint; the same command goes on from there.",
+                  "Ctrl-C stops at a checkpoint, twice at once; the same command goes on from there.",
                   args, count);
         return STATUS_OK;
     }

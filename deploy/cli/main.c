@@ -54,7 +54,8 @@ int main(int argc, char **argv) {
         printf("candor %s\n", build_name());
         return 0;
     }
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    /* Once is a request to stop in order, which may take a long step; twice ends at once, children included. */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
