@@ -9,6 +9,10 @@ if ! "$python" -c 'import zmq, msgpack' 2>/dev/null; then
     echo "no python3-zmq and python3-msgpack"
     exit 77
 fi
+if [ -n "$SANITIZE" ]; then
+    echo "minutes under sanitizers, and no program of Candor that other tests do not run there"
+    exit 77
+fi
 worker=$SOURCE_DIR/tests/integration/python_worker.py
 
 tiny_world 150
