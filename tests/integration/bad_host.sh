@@ -51,7 +51,8 @@ echo "-- a full disk"
 namespace=(unshare -m)
 [ "$(id -u)" = 0 ] || namespace=(unshare -rm)
 if "${namespace[@]}" true 2>/dev/null; then
-    "${namespace[@]}" "$0" disk || exit 1
+    mkdir .test.tmp # in a namespace this user is called root, and root's temporary files are not ours
+    TMPDIR=$PWD/.test.tmp "${namespace[@]}" "$0" disk || exit 1
 else
     echo "   not here: no mount namespaces"
 fi
