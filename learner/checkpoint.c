@@ -10,9 +10,11 @@
 #include "common/base/log.h"
 #include "common/model/safetensors.h"
 #include "learner/checkpoint_names.h"
+#include "learner/checkpoint_older.h"
 #include "learner/support.h"
 
 #define COPY_BYTES (4u << 20)
+#define DELTA_SHARE 8 /* an older version is taken to need 1/8 of the weights; 1/50 and less at lr 1e-6 */
 #define SMALL_FILES_BYTES (16u << 20) /* tokenizer and configuration, generously */
 
 struct checkpointer {
@@ -64,24 +66,6 @@ static enum status write_optimiser(struct checkpointer *c, const char *directory
     struct st_writer *writer;
     TRY(st_writer_create(path, &writer));
     enum status status = put_optimiser(c, writer);
-    if (status != STATUS_OK) {
-        st_writer_abort(&writer);
-        return status;
-    }
-    return st_writer_finish(&writer, NULL);
-}
-
-static enum status write_older(const struct version *version, const char *directory) {
-    char name[CHECKPOINT_NAME_BYTES], path[PATH_BYTES];
-    checkpoint_older_name(version->number, name);
-    TRY(fs_join(path, directory, name));
-    struct st_writer *writer;
-    TRY(st_writer_create(path, &writer));
-    int64_t elements = (int64_t)version->elements;
-    enum status status =
-        st_writer_declare(writer, "weights", version->type == DTYPE_BF16 ? ST_BF16 : ST_F32, 1, &elements);
-    if (status == STATUS_OK)
-        status = st_writer_append(writer, version->data, version->elements * dtype_bytes(version->type));
     if (status != STATUS_OK) {
         st_writer_abort(&writer);
         return status;
@@ -164,8 +148,7 @@ static enum status write_files(struct checkpointer *c, const char *directory) {
     TRY(status);
     TRY(support_copy_tokenizer(c->settings.model_directory, directory));
     TRY(model_save_host(c->settings.model, c->current->data, directory));
-    for (uint32_t i = 0; i < c->older_count; i++)
-        TRY(write_older(c->older[i], directory));
+    TRY(checkpoint_older_write(directory, c->older, c->older_count, c->current));
     return write_state(c, directory);
 }
 
@@ -356,7 +339,8 @@ void checkpointer_close(struct checkpointer **checkpointer) {
 uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count) {
     uint64_t total = (uint64_t)model->layout->total, weight = dtype_bytes(model->type);
     uint64_t remainder = model->type == DTYPE_BF16 ? sizeof(uint16_t) : 0;
-    return total * (weight * (1 + older_count) + remainder + 2 * sizeof(float)) + SMALL_FILES_BYTES;
+    uint64_t older = model->type == DTYPE_BF16 ? total * weight / DELTA_SHARE : total * weight;
+    return total * (weight + remainder + 2 * sizeof(float)) + older * older_count + SMALL_FILES_BYTES;
 }
 
 static uint32_t count_checkpoints(const char *run_directory) {

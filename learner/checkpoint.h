@@ -3,7 +3,7 @@
  *   <run>/checkpoints/step-00000050/
  *     config.json model.safetensors tokenizer files    version 50, an ordinary model directory
  *     optimiser.safetensors    remainder (U16), exp_avg, exp_avg_sq (F32), each [parameters], in the buffer's order
- *     weights-00000049.safetensors   [parameters]: older versions that steps or evaluations to come sample from
+ *     delta-00000049           back to an older version that steps or evaluations to come sample from (checkpoint_older.h)
  *     state.json               where the run stands, and size and checksum of every other file
  *   <run>/checkpoints/latest   the name of the newest; written last
  *
@@ -21,8 +21,8 @@
 #include "learner/optimiser.h"
 #include "learner/version.h"
 
-#define CHECKPOINT_FORMAT 1
-#define CHECKPOINT_OLDER_MAX 64 /* run.lag (8) and evaluations that are still being answered */
+#define CHECKPOINT_FORMAT 2
+#define CHECKPOINT_OLDER_MAX 17 /* run.lag + 1 (9) and evaluations that are still being answered (8) */
 
 /* Where a run stands between two steps. */
 struct checkpoint_state {
@@ -53,9 +53,10 @@ enum status checkpoint_find(const char *run_directory, void (*damaged)(void *con
                             struct checkpoint *out_checkpoint);
 /* Remainder, moments and counts; the model's weights are loaded from the directory by model_load before. */
 enum status checkpoint_load_optimiser(const struct checkpoint *checkpoint, struct optimiser *optimiser);
-/* older[index], checked against its digest's file; canary is left zero. */
-enum status checkpoint_load_older(const struct checkpoint *checkpoint, uint32_t index, enum dtype type,
-                                  uint64_t elements, struct version **out_version);
+/* The older versions, in order: each is led back to from the one after it, the last from current, the checkpoint's own
+ * weights, and verified against its digest. Canaries are left zero. */
+enum status checkpoint_load_older(const struct checkpoint *checkpoint, const struct version *current, int threads,
+                                  struct version **out_older);
 
 /* ---- writing ---- */
 struct checkpointer;
@@ -70,7 +71,7 @@ struct checkpointer_settings {
 
 /* Makes the directory, removes what a crash left half-written, starts the thread. */
 enum status checkpointer_open(const struct checkpointer_settings *settings, struct checkpointer **out_checkpointer);
-/* Bytes that one checkpoint takes, with older_count older versions. */
+/* Bytes that one checkpoint takes, with older_count older versions; their deltas are an estimate. */
 uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count);
 /* STATUS_IO, with the numbers, when the disk has no room for keep + 1 of them, less those that are there already. */
 enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uint32_t keep);

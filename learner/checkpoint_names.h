@@ -22,8 +22,4 @@ static inline bool checkpoint_is_name(const char *name) {
     return strncmp(name, "step-", 5) == 0 && strlen(name) == 13 && strspn(name + 5, "0123456789") == 8;
 }
 
-static inline void checkpoint_older_name(uint32_t version, char out_name[CHECKPOINT_NAME_BYTES]) {
-    snprintf(out_name, CHECKPOINT_NAME_BYTES, "weights-%08u.safetensors", version);
-}
-
 #endif

@@ -8,6 +8,7 @@
 #include "common/model/safetensors.h"
 #include "learner/checkpoint.h"
 #include "learner/checkpoint_names.h"
+#include "learner/checkpoint_older.h"
 
 #define STATE_BYTES_MAX (1u << 20)
 
@@ -69,6 +70,10 @@ static enum status read_older(const json_t *root, const char *name, struct check
         int64_t number;
         TRY(json_get_int(json_array_get(older, i), name, "version", 0, UINT32_MAX, &number));
         TRY(get_digest(json_array_get(older, i), name, "weights", &checkpoint->older[i].digest));
+        if ((uint64_t)number >= checkpoint->state.step || (i > 0 && number <= checkpoint->older[i - 1].number))
+            return fail(STATUS_FORMAT,
+                        "%s: older: version %" PRId64 "; right would be ascending and below step %" PRIu64, name,
+                        number, checkpoint->state.step);
         checkpoint->older[i].number = (uint32_t)number;
     }
     checkpoint->older_count = (uint32_t)json_array_size(older);
@@ -151,10 +156,7 @@ static enum status load_flat(const struct safetensors *file, const char *name, e
     if (!tensor || tensor->dtype != dtype || tensor->rank != 1 || (uint64_t)tensor->shape[0] != elements)
         return fail(STATUS_MISMATCH, "%s: %s: right would be a flat tensor of %" PRIu64 " elements", file->path, name,
                     elements);
-    if (device)
-        device->ops->upload(device, to, tensor->data, tensor->bytes);
-    else
-        memcpy(to, tensor->data, tensor->bytes);
+    device->ops->upload(device, to, tensor->data, tensor->bytes);
     return STATUS_OK;
 }
 
@@ -183,24 +185,17 @@ enum status checkpoint_load_optimiser(const struct checkpoint *checkpoint, struc
     return STATUS_OK;
 }
 
-enum status checkpoint_load_older(const struct checkpoint *checkpoint, uint32_t index, enum dtype type,
-                                  uint64_t elements, struct version **out_version) {
-    char name[CHECKPOINT_NAME_BYTES], path[PATH_BYTES];
-    uint32_t number = checkpoint->older[index].number;
-    checkpoint_older_name(number, name);
-    TRY(fs_join(path, checkpoint->directory, name));
-    struct safetensors *file;
-    struct version *version;
-    TRY(safetensors_open(path, &file));
-    enum status status = version_create(number, type, elements, &version);
-    if (status == STATUS_OK) {
-        status = load_flat(file, "weights", type == DTYPE_BF16 ? ST_BF16 : ST_F32, elements, NULL, version->data);
-        if (status != STATUS_OK)
-            version_release(version);
+enum status checkpoint_load_older(const struct checkpoint *checkpoint, const struct version *current, int threads,
+                                  struct version **out_older) {
+    const struct version *next = current;
+    for (uint32_t i = checkpoint->older_count; i-- > 0; next = out_older[i]) {
+        enum status status = checkpoint_older_read(checkpoint->directory, checkpoint->older[i].number,
+                                                   checkpoint->older[i].digest, next, threads, &out_older[i]);
+        if (status == STATUS_OK)
+            continue;
+        while (++i < checkpoint->older_count)
+            version_release(out_older[i]);
+        return status;
     }
-    safetensors_close(&file);
-    TRY(status);
-    version->digest = checkpoint->older[index].digest;
-    *out_version = version;
     return STATUS_OK;
 }

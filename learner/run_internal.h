@@ -17,7 +17,7 @@
 #include "learner/version.h"
 
 #define RUN_EVALS_MAX 8 /* evaluations being answered at once; above, training waits for the oldest */
-#define RUN_VERSIONS_MAX (9 + 1 + RUN_EVALS_MAX) /* run.lag + 1, the newest, and those under evaluation */
+#define RUN_VERSIONS_MAX (CHECKPOINT_OLDER_MAX + 1)
 #define RUN_POLL_MS 200
 #define RUN_DRAIN_MS 5000
 

@@ -126,17 +126,6 @@ static enum status check_resumed(const struct run *run, const struct checkpoint 
     return STATUS_OK;
 }
 
-static enum status load_older(struct run *run, const struct checkpoint *checkpoint) {
-    for (uint32_t i = 0; i < checkpoint->older_count; i++) {
-        struct version *version;
-        TRY(checkpoint_load_older(checkpoint, i, run->model->type, (uint64_t)run->model->layout->total, &version));
-        enum status status = run_add_version(run, version);
-        if (status != STATUS_OK)
-            return status;
-    }
-    return STATUS_OK;
-}
-
 /* Loads the weights: those of the newest whole checkpoint, else model.path. out_checkpoint->directory empty: fresh. */
 static enum status open_weights(struct run *run, struct checkpoint *out_checkpoint) {
     enum status status = checkpoint_find(run->directory.path, damaged, NULL, out_checkpoint);
@@ -279,6 +268,25 @@ struct version *run_find_version(struct run *run, uint32_t number) {
     return NULL;
 }
 
+/* The versions that the run stands on: those of the checkpoint, and the model's present weights. */
+static enum status publish_versions(struct run *run, const struct checkpoint *checkpoint) {
+    struct version *versions[RUN_VERSIONS_MAX];
+    uint32_t count = checkpoint->directory[0] ? checkpoint->older_count : 0, added = 0;
+    TRY(run_capture(run, (uint32_t)run->state.step, &versions[count]));
+    enum status status = STATUS_OK;
+    if (count > 0)
+        status = checkpoint_load_older(checkpoint, versions[count], run->device->threads, versions);
+    if (status != STATUS_OK) {
+        version_release(versions[count]);
+        return status;
+    }
+    while (added <= count && status == STATUS_OK)
+        status = run_add_version(run, versions[added++]);
+    while (added <= count)
+        version_release(versions[added++]);
+    return status;
+}
+
 /* ---- all of it ---- */
 
 static void log_plan(const struct run *run) {
@@ -321,11 +329,7 @@ enum status run_set_up(struct run *run) {
     TRY(open_disk(run));
     log_plan(run);
     TRY(start_server(run));
-    if (checkpoint.directory[0])
-        TRY(load_older(run, &checkpoint));
-    struct version *version;
-    TRY(run_capture(run, (uint32_t)run->state.step, &version));
-    TRY(run_add_version(run, version));
+    TRY(publish_versions(run, &checkpoint));
     run->offered = (uint32_t)run->state.step;
     run->step_began = clock_seconds();
     return STATUS_OK;

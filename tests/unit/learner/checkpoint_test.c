@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "common/weights/content.h"
 #include "learner/checkpoint.h"
+#include "learner/checkpoint_older.h"
 
 struct fixture {
     struct tiny tiny;
@@ -52,13 +54,17 @@ static struct checkpoint_state state_at(struct fixture *f, uint64_t step) {
     return state;
 }
 
-static void save(struct fixture *f, uint64_t step, struct version *older) {
+static void save_with(struct fixture *f, uint64_t step, struct version *const *older, uint32_t older_count) {
     struct checkpoint_state state = state_at(f, step);
     struct version *current;
     ASSERT_OK(version_capture(f->tiny.model, (uint32_t)step, &current));
-    checkpointer_begin(f->checkpointer, &state, current, &older, older ? 1 : 0);
+    checkpointer_begin(f->checkpointer, &state, current, older, older_count);
     version_release(current);
     checkpointer_wait_read(f->checkpointer);
+}
+
+static void save(struct fixture *f, uint64_t step) {
+    save_with(f, step, NULL, 0);
 }
 
 static void note(void *context, const char *text) {
@@ -72,10 +78,8 @@ static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
     struct fixture f;
     begin(&f);
     update(&f, f.optimiser, 0);
-    struct version *older;
-    ASSERT_OK(version_capture(f.tiny.model, 1, &older));
     update(&f, f.optimiser, 1);
-    save(&f, 3, older);         /* three steps, one of them skipped */
+    save(&f, 3);                /* three steps, one of them skipped */
     update(&f, f.optimiser, 2); /* while it is being written */
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     struct digest want;
@@ -103,15 +107,83 @@ static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
     assert_memory_equal(optimiser->m, f.optimiser->m, total * 4);
     assert_memory_equal(optimiser->v, f.optimiser->v, total * 4);
 
-    struct version *loaded;
-    assert_int_equal(found.older_count, 1);
-    ASSERT_OK(checkpoint_load_older(&found, 0, DTYPE_BF16, total, &loaded));
-    assert_true(loaded->number == 1 && digest_equal(loaded->digest, older->digest));
-    assert_memory_equal(loaded->data, older->data, total * 2);
-    version_release(loaded);
-    version_release(older);
     optimiser_destroy(&optimiser);
     model_destroy(&model);
+    end(&f);
+}
+
+static uint64_t size_of(const struct checkpoint *checkpoint, const char *file) {
+    char path[PATH_BYTES];
+    uint64_t bytes = 0;
+    ASSERT_OK(fs_join(path, checkpoint->directory, file));
+    if (fs_exists(path))
+        ASSERT_OK(fs_size(path, &bytes));
+    return bytes;
+}
+
+/* Versions 0, 3 and 4 under 5; step 4 was skipped, so 4 is 5. A step moves a few weights, as at a low learning rate. */
+static void older_versions_are_deltas_back_from_the_newest(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct version *older[3], *loaded[3], *current;
+    uint16_t *weights = f.tiny.model->data;
+    uint64_t total = (uint64_t)f.tiny.model->layout->total;
+    ASSERT_OK(version_capture(f.tiny.model, 0, &older[0]));
+    for (uint64_t i = 0; i < total; i += 60)
+        weights[i]++;
+    ASSERT_OK(version_capture(f.tiny.model, 3, &older[1]));
+    for (uint64_t i = 7; i < total; i += 70)
+        weights[i]--;
+    ASSERT_OK(version_capture(f.tiny.model, 4, &older[2]));
+    save_with(&f, 5, older, 3);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    struct checkpoint found;
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    assert_int_equal(found.older_count, 3);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t bytes = size_of(&found, i == 0 ? "delta-00000000" : "delta-00000003");
+        assert_true(bytes > 0 && bytes < total * 2 / 20);
+    }
+    assert_int_equal(size_of(&found, "delta-00000004"), 0);
+    ASSERT_OK(version_capture(f.tiny.model, 5, &current));
+    ASSERT_OK(checkpoint_load_older(&found, current, 2, loaded));
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(loaded[i]->number, older[i]->number);
+        assert_true(digest_equal(loaded[i]->digest, older[i]->digest));
+        assert_memory_equal(loaded[i]->data, older[i]->data, total * 2);
+        version_release(loaded[i]);
+    }
+    found.older[1].digest.low ^= 1; /* as if state.json named other weights */
+    ASSERT_FAILS(STATUS_MISMATCH, checkpoint_load_older(&found, current, 2, loaded));
+    assert_non_null(strstr(status_message(), "delta-00000003"));
+    for (uint32_t i = 0; i < 3; i++)
+        version_release(older[i]);
+    version_release(current);
+    end(&f);
+}
+
+static void older_versions_of_fp32_are_whole(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct version *older, *current, *loaded;
+    ASSERT_OK(version_create(1, DTYPE_F32, 5, &older));
+    ASSERT_OK(version_create(2, DTYPE_F32, 5, &current));
+    for (int i = 0; i < 5; i++) {
+        ((float *)older->data)[i] = (float)i;
+        ((float *)current->data)[i] = (float)i + 1;
+    }
+    older->digest = content_digest(older->data, 0, 20);
+    current->digest = content_digest(current->data, 0, 20);
+    ASSERT_OK(checkpoint_older_write(f.run, &older, 1, current));
+    ASSERT_OK(checkpoint_older_read(f.run, 1, older->digest, current, 1, &loaded));
+    assert_memory_equal(loaded->data, older->data, 20);
+    version_release(loaded);
+    ASSERT_FAILS(STATUS_MISMATCH, checkpoint_older_read(f.run, 1, (struct digest){1, 2}, current, 1, &loaded));
+    assert_non_null(strstr(status_message(), "weights-00000001.safetensors"));
+    version_release(older);
+    version_release(current);
     end(&f);
 }
 
@@ -133,7 +205,7 @@ static void a_damaged_checkpoint_is_named_and_the_one_before_used(void **state) 
     ASSERT_FAILS(STATUS_NOT_FOUND, checkpoint_find(f.run, note, &f, &found));
     for (uint64_t step = 1; step <= 3; step++) {
         update(&f, f.optimiser, step - 1);
-        save(&f, step, NULL);
+        save(&f, step);
     }
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     char parent[PATH_BYTES], path[PATH_BYTES];
@@ -164,18 +236,18 @@ static void a_failed_write_is_told_and_the_next_one_works(void **state) {
     char blocked[PATH_BYTES];
     ASSERT_OK(fs_join(blocked, f.run, "checkpoints/step-00000001.part"));
     ASSERT_OK(fs_make_directories(blocked)); /* a crash's leftover is no hindrance */
-    save(&f, 1, NULL);
+    save(&f, 1);
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     assert_false(fs_exists(blocked));
     char parent[PATH_BYTES];
     ASSERT_OK(fs_join(parent, f.run, "checkpoints"));
     ASSERT_OK(fs_remove_tree(parent));
     ASSERT_OK(fs_write_atomic(parent, "x", 1)); /* a file where the directory was: nothing can be written */
-    save(&f, 2, NULL);
+    save(&f, 2);
     assert_true(checkpointer_finish(f.checkpointer) != STATUS_OK && status_message()[0]);
     assert_int_equal(checkpointer_failures(f.checkpointer), 1);
     assert_int_equal(unlink(parent), 0);
-    save(&f, 3, NULL);
+    save(&f, 3);
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     end(&f);
 }
@@ -189,7 +261,7 @@ static void room_is_checked_for_one_more_than_kept(void **state) {
     ASSERT_OK(checkpoint_check_room(f.run, 1, 2));
     ASSERT_FAILS(STATUS_IO, checkpoint_check_room(f.run, UINT64_C(1) << 60, 2));
     assert_non_null(strstr(status_message(), "3 checkpoints"));
-    save(&f, 1, NULL);
+    save(&f, 1);
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     ASSERT_FAILS(STATUS_IO, checkpoint_check_room(f.run, UINT64_C(1) << 60, 2));
     assert_non_null(strstr(status_message(), "2 checkpoints"));
@@ -199,6 +271,8 @@ static void room_is_checked_for_one_more_than_kept(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_resumed_optimiser_goes_on_with_the_same_bits),
+        cmocka_unit_test(older_versions_are_deltas_back_from_the_newest),
+        cmocka_unit_test(older_versions_of_fp32_are_whole),
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_one_before_used),
         cmocka_unit_test(a_failed_write_is_told_and_the_next_one_works),
         cmocka_unit_test(room_is_checked_for_one_more_than_kept),

@@ -164,6 +164,54 @@ static void a_run_that_was_stopped_or_killed_ends_with_the_same_bits(void **stat
     }
 }
 
+static void assert_same_file(const struct fixture *f, const char *one, const char *two, const char *file) {
+    char path[PATH_BYTES];
+    struct digest left, right;
+    uint64_t bytes;
+    in_run(f, one, file, path);
+    ASSERT_OK(hash_file(path, &left, &bytes));
+    in_run(f, two, file, path);
+    ASSERT_OK(hash_file(path, &right, &bytes));
+    assert_true(digest_equal(left, right));
+}
+
+/* Six lives for six steps, the third of which is skipped: each ends right after the checkpoint of its step. */
+static void a_run_killed_at_every_step_ends_with_the_same_bits(void **state) {
+    (void)state;
+    for (uint32_t lag = 0; lag <= 3; lag++) {
+        struct fixture f;
+        char option[16], file[64];
+        begin(&f);
+        snprintf(option, sizeof option, "run.lag=%u", lag);
+        const char *const more[] = {option, "checkpoint.every=1", "loss.dual_clip=0", NULL};
+        fake.poison = 1u << 2;
+        ASSERT_OK(live(&f, "whole", more));
+        for (uint32_t step = 0; step < STEPS; step++) {
+            if (step > 0)
+                assert_int_equal(last_state(&f, "parts").step, step);
+            fake.fail_with = STATUS_IO;
+            fake.fail_at = step + 1;
+            enum status status = live(&f, "parts", more);
+            assert_int_equal(status, step + 1 < STEPS ? STATUS_IO : STATUS_OK);
+        }
+        struct checkpoint_state whole = last_state(&f, "whole"), parts = last_state(&f, "parts");
+        assert_true(digest_equal(parts.weights, whole.weights));
+        assert_true(parts.updates == STEPS - 1 && whole.updates == STEPS - 1);
+        assert_true(parts.questions == whole.questions && parts.step == STEPS);
+        snprintf(file, sizeof file, "checkpoints/step-%08u/optimiser.safetensors", STEPS);
+        assert_same_file(&f, "whole", "parts", file);
+        for (uint32_t step = 0; step < STEPS; step++) {
+            snprintf(file, sizeof file, "rollouts/step-%06u.jsonl", step);
+            assert_same_file(&f, "whole", "parts", file);
+        }
+        double a[STEPS], b[STEPS];
+        assert_int_equal(column(&f, "whole", "loss", a), STEPS);
+        assert_int_equal(column(&f, "parts", "loss", b), STEPS);
+        assert_memory_equal(a, b, sizeof a);
+        tiny_close(&f.tiny);
+    }
+}
+
 static void a_finished_run_started_again_does_nothing(void **state) {
     (void)state;
     struct fixture f;
@@ -319,6 +367,7 @@ int main(void) {
         cmocka_unit_test(at_lag_0_every_ratio_is_exactly_one),
         cmocka_unit_test(each_step_samples_from_the_version_that_the_lag_names),
         cmocka_unit_test(a_run_that_was_stopped_or_killed_ends_with_the_same_bits),
+        cmocka_unit_test(a_run_killed_at_every_step_ends_with_the_same_bits),
         cmocka_unit_test(a_finished_run_started_again_does_nothing),
         cmocka_unit_test(other_questions_or_another_reference_are_refused_on_resume),
         cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
