@@ -77,27 +77,17 @@ static void beat(struct run *run) {
         run->hooks.beat(run->hooks.context);
 }
 
-static bool stopping(struct run *run) {
-    return atomic_load(&run->stop);
-}
-
 /* ---- offering ---- */
 
-static uint32_t version_of_step(const struct run *run, uint32_t step) {
-    uint32_t lag = (uint32_t)run->config->run_lag;
-    return step > lag ? step - lag : 0;
-}
-
-static enum status offer_step(struct run *run, uint32_t step) {
+static enum status offer_step(struct run *run, const struct course_action *action) {
     const struct run_config *config = run->config;
-    const struct version *version = run_find_version(run, version_of_step(run, step));
-    ASSERT(version != NULL);
+    const struct version *version = action->version.content;
     uint32_t count = (uint32_t)config->sample_questions;
     for (uint32_t s = 0; s < count; s++)
-        run->indices[s] = order_question(&run->order, step, s);
+        run->indices[s] = order_question(&run->order, action->step, s);
     struct question_work work = {.stream = WORK_TRAIN,
-                                 .step = step,
-                                 .priority = 2 * step,
+                                 .step = action->step,
+                                 .priority = action->priority,
                                  .version = version->number,
                                  .weights = version->digest,
                                  .samples = (uint32_t)config->sample_group,
@@ -113,60 +103,34 @@ static enum status offer_step(struct run *run, uint32_t step) {
     return status;
 }
 
-/* Every step whose version is there. */
-static enum status offer_steps(struct run *run) {
-    uint32_t newest = run->versions[run->version_count - 1]->number;
-    while (run->offered < (uint32_t)run->config->run_steps && version_of_step(run, run->offered) <= newest) {
-        TRY(offer_step(run, run->offered));
-        run->offered++;
-    }
+static enum status offer(struct run *run, const struct course_action *action) {
+    return action->what == COURSE_OFFER_STEP ? offer_step(run, action) : run_eval_offer(run, action);
+}
+
+static enum status offer_due(struct run *run) {
+    struct course_action action;
+    while (course_next_offer(&run->course, &action))
+        TRY(offer(run, &action));
     return STATUS_OK;
 }
 
-static bool needed(const struct run *run, uint32_t version) {
-    for (uint32_t i = 0; i < run->evals_pending; i++)
-        if (run->evals[i] == version)
-            return true;
-    return version >= version_of_step(run, (uint32_t)run->state.step);
-}
-
-/* Let go of versions that no step to come and no evaluation samples from. */
-static enum status retire_versions(struct run *run) {
-    uint32_t kept = 0;
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < run->version_count; i++) {
-        struct version *version = run->versions[i];
-        if (needed(run, version->number)) {
-            run->versions[kept++] = version;
-            continue;
-        }
-        enum status retired = hub_server_retire(run->server, version->number);
-        status = status == STATUS_OK ? retired : status;
-        version_release(version);
-    }
-    run->version_count = kept;
+static enum status retire(struct run *run, struct version *version) {
+    enum status status = hub_server_retire(run->server, version->number);
+    version_release(version);
     return status;
 }
 
 /* ---- one step ---- */
 
-static enum status take_groups(struct run *run, uint32_t step, struct completed_work **out_work) {
-    for (;;) {
-        if (stopping(run))
-            return fail(STATUS_INTERRUPTED, "a stop was asked for");
-        enum status status = hub_server_take(run->server, WORK_TRAIN, step, RUN_POLL_MS, out_work);
-        beat(run);
-        if (status != STATUS_TIMEOUT)
-            return status;
-        status = run_eval_collect(run, 0);
-        if (status != STATUS_OK && status != STATUS_TIMEOUT)
-            return status;
-        struct buf line = {0};
-        hub_server_status_line(run->server, &line);
-        run_doing(run, "%s", buf_ok(&line) && line.data ? line.data : "");
-        LOG_EVERY(30000, LOG_INFO, "waiting", "%s", buf_ok(&line) && line.data ? line.data : "");
-        buf_deinit(&line);
-    }
+/* Nothing yet: evaluations may be complete, and people are told what is awaited. */
+static enum status while_waiting(struct run *run) {
+    struct buf line = {0};
+    TRY(run_eval_collect(run, 0));
+    hub_server_status_line(run->server, &line);
+    run_doing(run, "%s", buf_ok(&line) && line.data ? line.data : "");
+    LOG_EVERY(30000, LOG_INFO, "waiting", "%s", buf_ok(&line) && line.data ? line.data : "");
+    buf_deinit(&line);
+    return STATUS_OK;
 }
 
 static void wait_read(void *context) {
@@ -197,7 +161,7 @@ static enum status write_step(struct run *run, const struct completed_work *work
     enum status status = hub_server_counters(run->server, &counters);
     struct metrics_context context = {.incarnation = run->incarnation,
                                       .step = step,
-                                      .version = version_of_step(run, step),
+                                      .version = course_version_of(step, (uint32_t)run->config->run_lag),
                                       .weights = run->state.weights,
                                       .updates = run->state.updates,
                                       .skips_in_row = run->state.skips_in_row,
@@ -241,8 +205,18 @@ static void write_answers(struct run *run, const struct completed_work *work, bo
         log_event(LOG_ERROR, "answers_not_written", "step=%u reason=\"%s\"", work->step, status_message());
 }
 
+static enum status check_skips(const struct run *run) {
+    if (run->state.skips_in_row < (uint32_t)run->config->optim_stop_after_skips)
+        return STATUS_OK;
+    return fail(STATUS_RUN_FAILED,
+                "step %" PRIu64 ": %u updates in a row were skipped for a loss or gradient norm that is not finite; "
+                "the batches are in %s/bad-batches, the weights are as before them",
+                run->state.step - 1, run->state.skips_in_row, run->directory.path);
+}
+
+/* What actors wait for comes first, files later. */
 static enum status train_step(struct run *run, const struct completed_work *work, double wait_seconds) {
-    uint32_t step = (uint32_t)run->state.step;
+    uint32_t step = work->step;
     if (work->group_count != (uint32_t)run->config->sample_questions)
         return fail(STATUS_RUN_FAILED, "step %u: %u groups; right would be %lld", step, work->group_count,
                     (long long)run->config->sample_questions);
@@ -259,88 +233,101 @@ static enum status train_step(struct run *run, const struct completed_work *work
     TRY(run_capture(run, (uint32_t)run->state.step, &version));
     run->state.weights = version->digest;
     TRY(run_add_version(run, version));
-    TRY(offer_steps(run));
+    TRY(offer_due(run));
     write_answers(run, work, figures.update.skipped);
     TRY(write_step(run, work, &figures, wait_seconds));
-    return retire_versions(run);
+    return check_skips(run);
+}
+
+/* A moment's wait for the step's groups; when they are there, the step. */
+static enum status do_step(struct run *run, uint32_t step) {
+    struct completed_work *work;
+    enum status status = hub_server_take(run->server, WORK_TRAIN, step, RUN_POLL_MS, &work);
+    if (status == STATUS_TIMEOUT)
+        return while_waiting(run);
+    TRY(status);
+    run_doing(run, "step %u of %lld: training", step, (long long)run->config->run_steps);
+    status = train_step(run, work, clock_seconds() - run->wait_began);
+    completed_work_free(&work);
+    run->wait_began = clock_seconds();
+    return status;
 }
 
 /* ---- checkpoints ---- */
 
-static void begin_checkpoint(struct run *run) {
-    uint32_t newest = run->version_count - 1;
-    checkpointer_begin(run->checkpointer, &run->state, run->versions[newest], run->versions, newest);
-    run->checkpoint_step = run->state.step;
+static void begin_checkpoint(struct run *run, const struct course_action *action) {
+    struct version *older[COURSE_VERSIONS_MAX];
+    for (uint32_t i = 0; i < action->older_count; i++)
+        older[i] = run->course.versions[i].content;
+    checkpointer_begin(run->checkpointer, &run->state, action->version.content, older, action->older_count);
 }
 
-static enum status last_checkpoint(struct run *run) {
-    if (run->checkpoint_step != run->state.step)
-        begin_checkpoint(run);
-    run_doing(run, "step %" PRIu64 ": writing a checkpoint", run->state.step);
-    enum status status = checkpointer_finish(run->checkpointer);
-    if (status == STATUS_OK)
+static enum status checkpoint(struct run *run, const struct course_action *action) {
+    begin_checkpoint(run, action);
+    if (!action->last)
         return STATUS_OK;
-    begin_checkpoint(run); /* once more: the disk may have room by now */
-    status = checkpointer_finish(run->checkpointer);
+    run_doing(run, "step %u: writing a checkpoint", action->step);
+    if (checkpointer_finish(run->checkpointer) == STATUS_OK)
+        return STATUS_OK;
+    begin_checkpoint(run, action); /* once more: the disk may have room by now */
+    enum status status = checkpointer_finish(run->checkpointer);
     return status == STATUS_OK ? status : fail_context(STATUS_RUN_FAILED, "the last checkpoint");
 }
 
 /* ---- the loop ---- */
 
-static enum status do_step(struct run *run) {
-    struct completed_work *work;
-    double start = clock_seconds();
-    TRY(take_groups(run, (uint32_t)run->state.step, &work));
-    run_doing(run, "step %" PRIu64 " of %lld: training", run->state.step, (long long)run->config->run_steps);
-    enum status status = train_step(run, work, clock_seconds() - start);
-    completed_work_free(&work);
-    TRY(status);
-    TRY(run_eval_offer(run, run->versions[run->version_count - 1]));
-    status = run_eval_collect(run, 0);
-    if (status != STATUS_OK && status != STATUS_TIMEOUT)
-        return status;
-    if (run->state.skips_in_row >= (uint32_t)run->config->optim_stop_after_skips)
-        return fail(STATUS_RUN_FAILED,
-                    "step %" PRIu64 ": %u updates in a row were skipped for a loss or gradient norm that is "
-                    "not finite; the batches are in %s/bad-batches, the weights are as before them",
-                    run->state.step - 1, run->state.skips_in_row, run->directory.path);
-    if (run->state.step % (uint64_t)run->config->checkpoint_every == 0)
-        begin_checkpoint(run);
-    return STATUS_OK;
+static enum status await_eval(struct run *run, uint32_t version) {
+    run_doing(run, "waiting for the evaluation of version %u", version);
+    return run_eval_collect(run, RUN_POLL_MS);
 }
 
-static enum status finish_evals(struct run *run) {
-    while (run->evals_pending > 0 && !stopping(run)) {
-        run_doing(run, "waiting for the evaluation of version %u", run->evals[0]);
-        enum status status = run_eval_collect(run, RUN_POLL_MS);
-        beat(run);
-        if (status != STATUS_OK && status != STATUS_TIMEOUT)
-            return status;
+static enum status carry_out(struct run *run, const struct course_action *action) {
+    beat(run);
+    switch (action->what) {
+    case COURSE_OFFER_STEP:
+    case COURSE_OFFER_EVAL:
+        return offer(run, action);
+    case COURSE_RETIRE:
+        return retire(run, action->version.content);
+    case COURSE_CHECKPOINT:
+        return checkpoint(run, action);
+    case COURSE_TRAIN:
+        return do_step(run, action->step);
+    case COURSE_AWAIT_EVAL:
+        return await_eval(run, action->version.number);
+    case COURSE_END:
+        break;
     }
     return STATUS_OK;
 }
 
-static enum status run_loop(struct run *run) {
-    for (uint32_t i = 0; i < run->version_count; i++)
-        TRY(run_eval_offer(run, run->versions[i]));
-    TRY(offer_steps(run));
-    atomic_store(&run->ready, true);
+static void say_ready(struct run *run) {
+    if (atomic_exchange(&run->ready, true))
+        return;
     log_event(LOG_INFO, "ready", "step=%" PRIu64 " of=%lld questions=%u", run->state.step,
               (long long)run->config->run_steps, run->train.set.count);
-    enum status status = STATUS_OK;
-    while (status == STATUS_OK && run->state.step < (uint64_t)run->config->run_steps)
-        status = do_step(run);
-    if (status != STATUS_OK && status != STATUS_INTERRUPTED) {
-        if (run->checkpoint_step != run->state.step && status == STATUS_RUN_FAILED) {
-            char reason[STATUS_MESSAGE_BYTES]; /* what was trained is kept; the reason of the end stays the first */
-            snprintf(reason, sizeof reason, "%s", status_message());
-            (void)last_checkpoint(run);
-            fail(status, "%s", reason);
-        }
-        return status;
-    }
-    TRY(last_checkpoint(run));
-    return finish_evals(run);
+}
+
+/* Until the course ends. A run that failed keeps what it has trained, and its first reason. */
+static enum status run_loop(struct run *run) {
+    enum status failed = STATUS_OK;
+    char reason[STATUS_MESSAGE_BYTES] = "";
+    struct course_action action;
+    run->wait_began = clock_seconds();
+    do {
+        if (atomic_load(&run->stop))
+            course_stop(&run->course);
+        course_next(&run->course, &action);
+        if (action.what >= COURSE_TRAIN)
+            say_ready(run);
+        enum status status = carry_out(run, &action);
+        if (status == STATUS_OK || failed != STATUS_OK)
+            continue;
+        failed = status;
+        snprintf(reason, sizeof reason, "%s", status_message());
+        course_stop(&run->course);
+    } while (action.what != COURSE_END && (failed == STATUS_OK || failed == STATUS_RUN_FAILED));
+    return failed == STATUS_OK ? STATUS_OK : fail(failed, "%s", reason);
 }
 
 enum status run_train(struct run *run) {

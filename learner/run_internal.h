@@ -10,14 +10,13 @@
 #include "common/model/infer.h"
 #include "common/transport/daemon.h"
 #include "learner/checkpoint.h"
+#include "learner/course.h"
 #include "learner/questions.h"
 #include "learner/run.h"
 #include "learner/run_directory.h"
 #include "learner/trainer.h"
 #include "learner/version.h"
 
-#define RUN_EVALS_MAX 8 /* evaluations being answered at once; above, training waits for the oldest */
-#define RUN_VERSIONS_MAX (CHECKPOINT_OLDER_MAX + 1)
 #define RUN_POLL_MS 200
 #define RUN_DRAIN_MS 5000
 
@@ -41,18 +40,13 @@ struct run {
 
     struct digest config_digest;
     uint64_t incarnation;
-    struct checkpoint_state state;              /* where the run stands */
-    uint64_t checkpoint_step;                   /* of the newest checkpoint begun or loaded */
-    uint32_t offered;                           /* training steps below are offered */
-    struct version *versions[RUN_VERSIONS_MAX]; /* alive, ascending; the last is the newest */
-    uint32_t version_count;
-    uint32_t evals[RUN_EVALS_MAX]; /* versions offered for evaluation and not complete, ascending */
-    uint32_t evals_pending;
+    struct checkpoint_state state; /* where the run stands */
+    struct course course;          /* what is to be done; its contents are struct version, one reference each */
 
-    struct trainer_group *groups; /* [sample.questions] of the step */
-    uint32_t *indices;            /* [max(sample.questions, eval_count)] */
-    float *advantages;            /* [sample.questions * sample.group] */
-    double step_began;            /* clock_seconds */
+    struct trainer_group *groups;  /* [sample.questions] of the step */
+    uint32_t *indices;             /* [max(sample.questions, eval_count)] */
+    float *advantages;             /* [sample.questions * sample.group] */
+    double step_began, wait_began; /* clock_seconds */
 
     atomic_bool stop, ready;
     pthread_mutex_t text_mutex;
@@ -66,15 +60,14 @@ void run_tear_down(struct run *run, const char *reason);
 enum status run_add_version(struct run *run, struct version *version);
 /* A version of the model's present weights, with canary. */
 enum status run_capture(struct run *run, uint32_t number, struct version **out_version);
-/* NULL when it is not alive. */
-struct version *run_find_version(struct run *run, uint32_t number);
 
 /* run.c */
 void run_doing(struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* run_eval.c */
-/* Offer version's evaluation if there is to be one and it is not in eval/ yet. */
-enum status run_eval_offer(struct run *run, const struct version *version);
+/* Whether the outcomes of this version are in eval/. */
+enum status run_eval_written(const struct run *run, uint32_t version, bool *out_written);
+enum status run_eval_offer(struct run *run, const struct course_action *action);
 /* Take what is complete and write it; timeout_ms for the oldest one, 0: only look. */
 enum status run_eval_collect(struct run *run, int timeout_ms);
 

@@ -13,6 +13,8 @@
 
 #define CANARY_ROWS 64
 
+_Static_assert(CHECKPOINT_OLDER_MAX == COURSE_VERSIONS_MAX - 1, "a checkpoint holds what the course keeps");
+
 /* ---- model, questions ---- */
 
 static enum status open_questions(struct run *run) {
@@ -131,8 +133,7 @@ static enum status open_weights(struct run *run, struct checkpoint *out_checkpoi
     enum status status = checkpoint_find(run->directory.path, damaged, NULL, out_checkpoint);
     bool fresh = status == STATUS_NOT_FOUND;
     if (fresh) {
-        out_checkpoint->directory[0] = '\0';
-        run->checkpoint_step = 0; /* model.path holds it */
+        out_checkpoint->directory[0] = '\0'; /* model.path holds version 0 */
         run->state.questions = run->train.digest;
         run->state.run_id = run->directory.run_id;
         run->state.config = run->config_digest;
@@ -142,7 +143,6 @@ static enum status open_weights(struct run *run, struct checkpoint *out_checkpoi
     TRY(status);
     TRY(check_resumed(run, out_checkpoint));
     run->state = out_checkpoint->state;
-    run->checkpoint_step = run->state.step;
     TRY(load_weights(run, out_checkpoint->directory, &run->model));
     struct digest digest;
     TRY(model_digest(run->model, &digest));
@@ -208,9 +208,9 @@ static void release_version(void *context) {
 /* From the version before, when it is alive: both are frozen, so the device may go on. None for fp32, of which every
  * element changes, and none for a skipped step: its content is that of the version before. */
 static enum status make_delta(const struct run *run, const struct version *version, struct published *out) {
-    const struct version *before = run->version_count ? run->versions[run->version_count - 1] : NULL;
-    if (!before || before->number + 1 != version->number || version->type != DTYPE_BF16 ||
-        digest_equal(before->digest, version->digest))
+    const struct course_version *kept = version->number ? course_find(&run->course, version->number - 1) : NULL;
+    const struct version *before = kept ? kept->content : NULL;
+    if (!before || version->type != DTYPE_BF16 || digest_equal(before->digest, version->digest))
         return STATUS_OK;
     double begin = clock_seconds();
     uint8_t *data;
@@ -227,8 +227,12 @@ static enum status make_delta(const struct run *run, const struct version *versi
 }
 
 enum status run_add_version(struct run *run, struct version *version) {
-    ASSERT(run->version_count < RUN_VERSIONS_MAX);
-    ASSERT(run->version_count == 0 || run->versions[run->version_count - 1]->number < version->number);
+    bool evaluated;
+    enum status status = run_eval_written(run, version->number, &evaluated);
+    if (status != STATUS_OK) {
+        version_release(version);
+        return status;
+    }
     struct published published = {.version = version->number,
                                   .digest = version->digest,
                                   .canary = version->canary,
@@ -237,8 +241,8 @@ enum status run_add_version(struct run *run, struct version *version) {
                                   .dtype = (uint8_t)version->type,
                                   .release = release_version,
                                   .context = version};
-    enum status status = make_delta(run, version, &published);
-    run->versions[run->version_count++] = version;
+    status = make_delta(run, version, &published);
+    course_add(&run->course, version->number, version, evaluated);
     if (status != STATUS_OK)
         return status;
     version_retain(version);
@@ -261,16 +265,9 @@ enum status run_capture(struct run *run, uint32_t number, struct version **out_v
     return STATUS_OK;
 }
 
-struct version *run_find_version(struct run *run, uint32_t number) {
-    for (uint32_t i = 0; i < run->version_count; i++)
-        if (run->versions[i]->number == number)
-            return run->versions[i];
-    return NULL;
-}
-
 /* The versions that the run stands on: those of the checkpoint, and the model's present weights. */
 static enum status publish_versions(struct run *run, const struct checkpoint *checkpoint) {
-    struct version *versions[RUN_VERSIONS_MAX];
+    struct version *versions[COURSE_VERSIONS_MAX];
     uint32_t count = checkpoint->directory[0] ? checkpoint->older_count : 0, added = 0;
     TRY(run_capture(run, (uint32_t)run->state.step, &versions[count]));
     enum status status = STATUS_OK;
@@ -314,7 +311,13 @@ static enum status open_disk(struct run *run) {
 }
 
 enum status run_set_up(struct run *run) {
+    const struct run_config *config = run->config;
+    struct course_settings course = {.lag = (uint32_t)config->run_lag,
+                                     .steps = (uint32_t)config->run_steps,
+                                     .eval_every = (uint32_t)config->eval_every,
+                                     .checkpoint_every = (uint32_t)config->checkpoint_every};
     struct checkpoint checkpoint;
+    course_init(&run->course, &course);
     run->config_digest = config_digest(&run_options, run->config);
     if (getrandom(&run->incarnation, sizeof run->incarnation, 0) != sizeof run->incarnation)
         return fail_errno("no random number for this incarnation");
@@ -330,18 +333,17 @@ enum status run_set_up(struct run *run) {
     log_plan(run);
     TRY(start_server(run));
     TRY(publish_versions(run, &checkpoint));
-    run->offered = (uint32_t)run->state.step;
     run->step_began = clock_seconds();
-    return STATUS_OK;
+    return course_start(&run->course);
 }
 
 void run_tear_down(struct run *run, const char *reason) {
     if (run->server)
         hub_server_stop(&run->server, RUN_DRAIN_MS, reason);
     checkpointer_close(&run->checkpointer);
-    for (uint32_t i = 0; i < run->version_count; i++)
-        version_release(run->versions[i]);
-    run->version_count = 0;
+    for (uint32_t i = 0; i < run->course.version_count; i++)
+        version_release(run->course.versions[i].content);
+    run->course.version_count = 0;
     infer_destroy(&run->canary);
     trainer_destroy(&run->trainer);
     model_destroy(&run->reference);
