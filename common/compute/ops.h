@@ -27,6 +27,11 @@
 /* Vocabulary ids of a block of the log-sum-exp and of the sampler's inverse CDF. Part of the determinism contract. */
 #define VOCABULARY_BLOCK 512
 
+/* Elements of a block of weights whose changes are listed together, so that a place in it has 16 bits; and of such blocks a call.
+ * Part of a delta's format (common/weights/delta_block.h). */
+#define CHANGE_BLOCK 65536
+#define CHANGE_BLOCKS_MAX 256
+
 struct weight {
     const void *data;
     enum dtype type;
@@ -165,6 +170,20 @@ struct ops {
     /* host *out = sum over i of mix(first + i, bits of w[i]) modulo 2^128 (digest.h; DESIGN section 8); waits. */
     void (*digest)(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                    int64_t count);
+
+    /* ---- changes between versions of bf16 weights: blocks of CHANGE_BLOCK elements, the last one shorter, CHANGE_BLOCKS_MAX a
+     * call. A change is a place within its block and a step, bits after - bits before modulo 2^16. NULL where the host reads
+     * and writes the memory itself: common/weights then does the same in one go. ---- */
+    /* host_counts [blocks] over = elements of each block that differ between before and after [count]; host_at, host_step, with
+     * room for count, = these in ascending order, blocks one behind the other; waits. */
+    void (*find_changes)(struct device *device, uint32_t *host_counts, uint16_t *host_at, uint16_t *host_step,
+                         const uint16_t *before, const uint16_t *after, int64_t count);
+    /* w [count], element `first` of its buffer on, a multiple of CHANGE_BLOCK: adds every step, or takes it away. host_sum over
+     * = by how much this changes the buffer's digest; waits. Places ascend within a block and lie inside it: the caller
+     * has checked. */
+    void (*apply_changes)(struct device *device, uint16_t *w, struct digest *host_sum, const uint32_t *host_counts,
+                          const uint16_t *host_at, const uint16_t *host_step, bool take_away, int64_t first,
+                          int64_t count);
 };
 
 #endif

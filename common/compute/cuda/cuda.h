@@ -111,6 +111,13 @@ void cuda_sum_squares(struct device *device, double *host_out, const float *g, i
 void cuda_digest(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                  int64_t count);
 
+/* changes.cu */
+void cuda_find_changes(struct device *device, uint32_t *host_counts, uint16_t *host_at, uint16_t *host_step,
+                       const uint16_t *before, const uint16_t *after, int64_t count);
+void cuda_apply_changes(struct device *device, uint16_t *w, struct digest *host_sum, const uint32_t *host_counts,
+                        const uint16_t *host_at, const uint16_t *host_step, bool take_away, int64_t first,
+                        int64_t count);
+
 #if defined(__cplusplus)
 }
 #endif

@@ -36,5 +36,7 @@ extern const struct ops cuda_ops = {
     cuda_adamw,
     cuda_sum_squares,
     cuda_digest,
+    cuda_find_changes,
+    cuda_apply_changes,
 };
 }

@@ -95,6 +95,10 @@ DEVICE int __ffs(uint32_t bits) {
     return __builtin_ffs((int)bits);
 }
 
+DEVICE int __popc(uint32_t bits) {
+    return __builtin_popcount(bits);
+}
+
 /* Byte i of the result is byte (selector >> 4 i & 7) of high:low. */
 DEVICE uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     uint64_t bytes = (uint64_t)high << 32 | low;
