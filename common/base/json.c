@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,19 @@
 #include "common/base/utf8.h"
 
 /* ---- reading ---- */
+
+/* jansson out of memory calls a text invalid, or leaves bytes out of a string and calls it read: what it allocates is watched. */
+static _Thread_local bool out_of_memory;
+
+static void *allocate(size_t bytes) {
+    void *block = malloc(bytes);
+    out_of_memory = out_of_memory || !block;
+    return block;
+}
+
+static void watch_allocations(void) {
+    json_set_alloc_funcs(allocate, free);
+}
 
 /* Depth is checked on the text, before jansson recurses into it. */
 static bool depth_allowed(const char *text, size_t bytes) {
@@ -36,8 +50,15 @@ static bool depth_allowed(const char *text, size_t bytes) {
 enum status json_parse(const char *text, size_t bytes, const char *name, json_t **out_value) {
     if (!depth_allowed(text, bytes))
         return fail(STATUS_FORMAT, "%s: JSON nested deeper than %d", name, JSON_DEPTH_MAX);
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_allocations);
     json_error_t error;
+    out_of_memory = false;
     json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (out_of_memory) {
+        json_decref(value);
+        return fail(STATUS_NO_MEMORY, "%s: no memory to read it", name);
+    }
     if (!value)
         return fail(STATUS_FORMAT, "%s: line %d, column %d: not valid JSON: %s", name, error.line, error.column,
                     error.text);
