@@ -101,10 +101,12 @@ static enum status write_header(struct st_writer *writer) {
     buf_puts(header, "}");
     while (buf_ok(header) && header->bytes % 8 != 0) /* data begins at 8 + bytes */
         buf_puts(header, " ");
-    if (!buf_ok(header) || header->bytes > ST_HEADER_BYTES_MAX) {
-        writer->failed = true;
-        return fail(STATUS_LIMIT, "%s: no room for a header of %d tensors", writer->path, writer->count);
-    }
+    writer->failed = !buf_ok(header) || header->bytes > ST_HEADER_BYTES_MAX;
+    if (!buf_ok(header))
+        return fail(STATUS_NO_MEMORY, "%s: no memory for a header of %d tensors", writer->path, writer->count);
+    if (writer->failed)
+        return fail(STATUS_LIMIT, "%s: a header of %zu bytes for %d tensors; right would be at most %u", writer->path,
+                    header->bytes, writer->count, ST_HEADER_BYTES_MAX);
     char length[8];
     for (int i = 0; i < 8; i++)
         length[i] = (char)(header->bytes >> 8 * i & 0xff);
