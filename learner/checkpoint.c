@@ -73,65 +73,71 @@ static enum status write_optimiser(struct checkpointer *c, const char *directory
     return st_writer_finish(&writer, NULL);
 }
 
-static json_t *hex_digest(struct digest digest) {
+static void put_digest(struct buf *out, const char *key, struct digest digest) {
     char hex[DIGEST_HEX_BYTES];
     digest_format(digest, hex);
-    return json_string(hex);
+    buf_printf(out, ",\n \"%s\": \"%s\"", key, hex);
 }
 
-static json_t *hex_word(uint64_t word) {
-    char hex[17];
-    snprintf(hex, sizeof hex, "%016" PRIx64, word);
-    return json_string(hex);
-}
-
-static json_t *state_json(const struct checkpointer *c) {
+static void put_state(const struct checkpointer *c, struct buf *out) {
     const struct checkpoint_state *state = &c->state;
-    json_t *older = json_array();
-    for (uint32_t i = 0; i < c->older_count; i++)
-        json_array_append_new(older, json_pack("{s:I, s:o}", "version", (json_int_t)c->older[i]->number, "weights",
-                                               hex_digest(c->older[i]->digest)));
-    return json_pack("{s:i, s:I, s:I, s:i, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "format", CHECKPOINT_FORMAT, "step",
-                     (json_int_t)state->step, "updates", (json_int_t)state->updates, "skips_in_row",
-                     (int)state->skips_in_row, "metrics_bytes", (json_int_t)state->metrics_bytes, "run_id",
-                     hex_word(state->run_id), "questions", hex_word(state->questions), "weights",
-                     hex_digest(state->weights), "config", hex_digest(state->config), "reference",
-                     hex_digest(state->reference), "older", older);
+    buf_printf(out,
+               "{\n \"format\": %d,\n \"step\": %" PRIu64 ",\n \"updates\": %" PRIu64
+               ",\n \"skips_in_row\": %u,\n \"metrics_bytes\": %" PRIu64 ",\n \"run_id\": \"%016" PRIx64
+               "\",\n \"questions\": \"%016" PRIx64 "\"",
+               CHECKPOINT_FORMAT, state->step, state->updates, state->skips_in_row, state->metrics_bytes, state->run_id,
+               state->questions);
+    put_digest(out, "weights", state->weights);
+    put_digest(out, "config", state->config);
+    put_digest(out, "reference", state->reference);
+    buf_puts(out, ",\n \"older\": [");
+    for (uint32_t i = 0; i < c->older_count; i++) {
+        char hex[DIGEST_HEX_BYTES];
+        digest_format(c->older[i]->digest, hex);
+        buf_printf(out, "%s\n  {\"version\": %u, \"weights\": \"%s\"}", i ? "," : "", c->older[i]->number, hex);
+    }
+    buf_puts(out, "]");
 }
 
-static enum status put_checksums(const char *directory, json_t *files) {
+static enum status put_files(const char *directory, struct buf *out) {
     struct fs_list list;
     TRY(fs_list_directory(directory, &list));
     enum status status = STATUS_OK;
+    buf_puts(out, ",\n \"files\": {");
     for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
-        char path[PATH_BYTES];
+        char path[PATH_BYTES], hex[DIGEST_HEX_BYTES];
         struct digest digest;
         uint64_t bytes;
         status = fs_join(path, directory, list.names[i]);
         if (status == STATUS_OK)
             status = hash_file(path, &digest, &bytes);
-        if (status == STATUS_OK)
-            json_object_set_new(files, list.names[i],
-                                json_pack("{s:I, s:o}", "bytes", (json_int_t)bytes, "digest", hex_digest(digest)));
+        if (status != STATUS_OK)
+            break;
+        digest_format(digest, hex);
+        buf_puts(out, i ? ",\n  " : "\n  ");
+        json_put_string(out, list.names[i], strlen(list.names[i]));
+        buf_printf(out, ": {\"bytes\": %" PRIu64 ", \"digest\": \"%s\"}", bytes, hex);
     }
+    buf_puts(out, "}");
     fs_list_free(&list);
     return status;
 }
 
-/* state.json: the last file, since it holds the checksums of the others. */
+/* state.json: the last file, since it holds the checksums of the others; the last line is its own, of all before it. */
 static enum status write_state(struct checkpointer *c, const char *directory) {
     char path[PATH_BYTES];
+    struct buf text = {0};
     TRY(fs_join(path, directory, CHECKPOINT_STATE));
-    json_t *root = state_json(c), *files = json_object();
-    enum status status = put_checksums(directory, files);
-    json_object_set_new(root, "files", files);
-    char *text = status == STATUS_OK ? json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER) : NULL;
-    json_decref(root);
-    TRY(status);
-    if (!text)
-        return fail(STATUS_NO_MEMORY, "%s: no memory", path);
-    status = fs_write_atomic(path, text, strlen(text));
-    free(text);
+    put_state(c, &text);
+    enum status status = put_files(directory, &text);
+    if (buf_ok(&text))
+        put_digest(&text, CHECKPOINT_DIGEST, hash128(text.data, text.bytes));
+    buf_puts(&text, CHECKPOINT_STATE_END);
+    if (status == STATUS_OK && !buf_ok(&text))
+        status = fail(STATUS_NO_MEMORY, "%s: no memory", path);
+    if (status == STATUS_OK)
+        status = fs_write_atomic(path, text.data, text.bytes);
+    buf_deinit(&text);
     return status;
 }
 
@@ -267,7 +273,7 @@ enum status checkpointer_open(const struct checkpointer_settings *settings, stru
     if (status == STATUS_OK)
         status = remove_parts(c->parent);
     if (status == STATUS_OK && pthread_create(&c->thread, NULL, thread_main, c) != 0)
-        status = fail(STATUS_NO_MEMORY, "checkpoints: cannot start a thread");
+        status = fail(STATUS_NO_MEMORY, "checkpoints: no memory for a thread");
     if (status != STATUS_OK) {
         free(c->chunk);
         free(c);

@@ -4,7 +4,7 @@
  *     config.json model.safetensors tokenizer files    version 50, an ordinary model directory
  *     optimiser.safetensors    remainder (U16), exp_avg, exp_avg_sq (F32), each [parameters], in the buffer's order
  *     delta-00000049           back to an older version that steps or evaluations to come sample from (checkpoint_older.h)
- *     state.json               where the run stands, and size and checksum of every other file
+ *     state.json               where the run stands, and size and checksum of every other file; at its end its own checksum
  *   <run>/checkpoints/latest   the name of the newest; written last
  *
  * A directory is written beside, every file fsynced, renamed, its parent fsynced: a crash leaves the old or the new

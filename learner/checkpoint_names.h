@@ -10,6 +10,9 @@
 #define CHECKPOINT_FOLDER "checkpoints"
 #define CHECKPOINT_LATEST "latest"
 #define CHECKPOINT_STATE "state.json"
+/* The end of state.json: ,\n "digest": "<32 hex digits>"\n}\n */
+#define CHECKPOINT_DIGEST "digest"
+#define CHECKPOINT_STATE_END "\n}\n"
 #define CHECKPOINT_OPTIMISER "optimiser.safetensors"
 #define CHECKPOINT_PART ".part"
 #define CHECKPOINT_NAME_BYTES 64

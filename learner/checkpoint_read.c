@@ -106,6 +106,43 @@ static enum status check_files(const json_t *root, const char *directory, const 
     return STATUS_OK;
 }
 
+/* A checkpoint that was copied under another name is not that one. */
+static enum status check_step(const struct checkpoint *checkpoint, const char *path) {
+    char name[CHECKPOINT_NAME_BYTES];
+    checkpoint_name(checkpoint->state.step, name);
+    if (strcmp(strrchr(checkpoint->directory, '/') + 1, name) == 0)
+        return STATUS_OK;
+    return fail(STATUS_FORMAT, "%s: of step %" PRIu64 "; right would be the step that the directory is named after",
+                path, checkpoint->state.step);
+}
+
+/* state.json ends with the checksum of all that stands before that line. */
+static enum status check_text(const struct buf *text, const char *path) {
+    static const char begin[] = ",\n \"" CHECKPOINT_DIGEST "\": \"";
+    char hex[DIGEST_HEX_BYTES];
+    struct digest digest;
+    size_t tail = strlen(begin) + sizeof hex - 1 + strlen("\"" CHECKPOINT_STATE_END);
+    const char *at = text->data + text->bytes - tail;
+    if (text->bytes < tail || memcmp(at, begin, strlen(begin)) != 0)
+        return fail(STATUS_FORMAT, "%s: %zu bytes that do not end with a checksum", path, text->bytes);
+    memcpy(hex, at + strlen(begin), sizeof hex - 1);
+    hex[sizeof hex - 1] = '\0';
+    if (!digest_parse(hex, &digest) || !digest_equal(digest, hash128(text->data, text->bytes - tail)))
+        return fail(STATUS_FORMAT, "%s: the checksum differs from the one at its end", path);
+    return STATUS_OK;
+}
+
+static enum status read_text(const char *path, json_t **out_root) {
+    struct buf text = {0};
+    enum status status = fs_read(path, STATE_BYTES_MAX, &text);
+    if (status == STATUS_OK)
+        status = check_text(&text, path);
+    if (status == STATUS_OK)
+        status = json_parse(text.data, text.bytes, path, out_root);
+    buf_deinit(&text);
+    return status;
+}
+
 /* Reads and checks one checkpoint directory. */
 static enum status open_checkpoint(const char *directory, struct checkpoint *out_checkpoint) {
     struct checkpoint checkpoint = {0};
@@ -113,8 +150,10 @@ static enum status open_checkpoint(const char *directory, struct checkpoint *out
     json_t *root;
     snprintf(checkpoint.directory, sizeof checkpoint.directory, "%s", directory);
     TRY(fs_join(path, directory, CHECKPOINT_STATE));
-    TRY(json_read_file(path, STATE_BYTES_MAX, &root));
+    TRY(read_text(path, &root));
     enum status status = read_state(root, path, &checkpoint.state);
+    if (status == STATUS_OK)
+        status = check_step(&checkpoint, path);
     if (status == STATUS_OK)
         status = read_older(root, path, &checkpoint);
     if (status == STATUS_OK)
