@@ -229,6 +229,104 @@ static void a_damaged_checkpoint_is_named_and_the_one_before_used(void **state) 
     end(&f);
 }
 
+enum damage { FLIPPED, CUT, LONGER, MISSING, FOREIGN, DAMAGES };
+
+static void damage_file(enum damage damage, const char *path, const struct buf *before, const char *other) {
+    struct buf text = {0};
+    buf_append(&text, before->data, before->bytes);
+    if (damage == FLIPPED)
+        text.data[text.bytes / 2] ^= 1;
+    else if (damage == CUT)
+        text.bytes--;
+    else if (damage == LONGER)
+        buf_puts(&text, " ");
+    assert_int_equal(unlink(path), 0);
+    if (damage == FOREIGN) {
+        buf_reset(&text);
+        ASSERT_OK(fs_read(other, 1 << 20, &text));
+    }
+    if (damage != MISSING)
+        ASSERT_OK(fs_write_atomic(path, text.data, text.bytes));
+    buf_deinit(&text);
+}
+
+/* A foreign file is the one of that name in the checkpoint before. */
+static void each_file_of_a_checkpoint_is_watched(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct version *older;
+    ASSERT_OK(version_capture(f.tiny.model, 0, &older));
+    for (uint64_t step = 1; step <= 2; step++) {
+        update(&f, f.optimiser, step - 1);
+        save_with(&f, step, &older, 1);
+    }
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    version_release(older);
+    struct checkpoint found;
+    struct fs_list list;
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    ASSERT_OK(fs_list_directory(found.directory, &list));
+    assert_true(list.count >= 6); /* config, delta, model, optimiser, state, tokenizer */
+    for (size_t i = 0; i < list.count; i++) {
+        char path[PATH_BYTES], other[PATH_BYTES], first[PATH_BYTES];
+        struct buf text = {0}, same = {0};
+        ASSERT_OK(fs_join(path, found.directory, list.names[i]));
+        ASSERT_OK(fs_join(first, f.run, "checkpoints/step-00000001"));
+        ASSERT_OK(fs_join(other, first, list.names[i]));
+        ASSERT_OK(fs_read(path, 1 << 20, &text));
+        ASSERT_OK(fs_read(other, 1 << 20, &same));
+        bool equal = text.bytes == same.bytes && memcmp(text.data, same.data, text.bytes) == 0;
+        for (enum damage damage = 0; damage < DAMAGES; damage++) {
+            if (damage == FOREIGN && equal)
+                continue;
+            struct checkpoint used;
+            damage_file(damage, path, &text, other);
+            f.damaged = 0;
+            ASSERT_OK(checkpoint_find(f.run, note, &f, &used));
+            if (used.state.step != 1 || f.damaged != 1 || !strstr(f.reason, list.names[i]) ||
+                !strstr(f.reason, "step-00000002"))
+                fail_msg("%s, damage %d: step %d was used, and \"%s\" said", list.names[i], (int)damage,
+                         (int)used.state.step, f.reason);
+            ASSERT_OK(fs_write_atomic(path, text.data, text.bytes));
+        }
+        buf_deinit(&text);
+        buf_deinit(&same);
+    }
+    fs_list_free(&list);
+    f.damaged = 0;
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    assert_true(found.state.step == 2 && f.damaged == 0);
+    end(&f);
+}
+
+/* keep = 2 is seen in a_damaged_checkpoint_is_named_and_the_one_before_used. */
+static void as_many_checkpoints_as_wanted_are_kept(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    for (uint32_t keep = 1; keep <= 3; keep++) {
+        checkpointer_close(&f.checkpointer);
+        struct checkpointer_settings open = {f.run, f.tiny.world, f.tiny.model, f.optimiser, keep};
+        ASSERT_OK(checkpointer_open(&open, &f.checkpointer));
+        for (uint64_t step = 4 * keep; step < 4 * keep + 4; step++)
+            save(&f, step);
+        ASSERT_OK(checkpointer_finish(f.checkpointer));
+        char parent[PATH_BYTES];
+        struct fs_list list;
+        ASSERT_OK(fs_join(parent, f.run, "checkpoints"));
+        ASSERT_OK(fs_list_directory(parent, &list));
+        assert_int_equal(list.count, keep + 1); /* and `latest`, which sorts first */
+        for (uint32_t i = 0; i < keep; i++) {
+            char name[32];
+            snprintf(name, sizeof name, "step-%08u", 4 * keep + 4 - keep + i);
+            assert_string_equal(list.names[i + 1], name);
+        }
+        fs_list_free(&list);
+    }
+    end(&f);
+}
+
 static void a_failed_write_is_told_and_the_next_one_works(void **state) {
     (void)state;
     struct fixture f;
@@ -274,6 +372,8 @@ int main(void) {
         cmocka_unit_test(older_versions_are_deltas_back_from_the_newest),
         cmocka_unit_test(older_versions_of_fp32_are_whole),
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_one_before_used),
+        cmocka_unit_test(each_file_of_a_checkpoint_is_watched),
+        cmocka_unit_test(as_many_checkpoints_as_wanted_are_kept),
         cmocka_unit_test(a_failed_write_is_told_and_the_next_one_works),
         cmocka_unit_test(room_is_checked_for_one_more_than_kept),
     };
