@@ -25,7 +25,7 @@ static enum status copy_settings(struct client *client, const struct client_sett
         bytes += texts[i]->bytes + 1;
     char *at = client->texts = calloc(1, bytes);
     if (!at)
-        return fail(STATUS_NO_MEMORY, "client settings");
+        return fail(STATUS_NO_MEMORY, "no memory: client settings");
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         memcpy(at, texts[i]->data, texts[i]->bytes);
         texts[i]->data = at;
@@ -40,7 +40,7 @@ enum status client_create(const struct client_settings *settings, const struct c
                           struct client **out_client) {
     struct client *client = calloc(1, sizeof *client);
     if (!client)
-        return fail(STATUS_NO_MEMORY, "client");
+        return fail(STATUS_NO_MEMORY, "no memory: client");
     client->actions = *actions;
     client->hello_ms = now_ms;
     enum status status;

@@ -32,7 +32,7 @@ static enum status decode_texts(struct client *client, const struct generated_gr
         };
     }
     if (!buf_ok(texts))
-        return fail(STATUS_NO_MEMORY, "the texts of a group");
+        return fail(STATUS_NO_MEMORY, "no memory: the texts of a group");
     for (uint32_t i = 0; i < group->sample_count; i++)
         samples[i].text.data = texts->data + starts[i]; /* the buffer no longer moves */
     return STATUS_OK;

@@ -39,7 +39,7 @@ static enum status held_create(const struct message_lease *lease, struct held_le
     struct message message = {.type = MESSAGE_LEASE, .lease = *lease}, copy;
     struct buf frame = {0};
     struct held_lease *held = calloc(1, sizeof *held);
-    enum status status = held ? proto_encode(&message, &frame) : fail(STATUS_NO_MEMORY, "a lease");
+    enum status status = held ? proto_encode(&message, &frame) : fail(STATUS_NO_MEMORY, "no memory: a lease");
     if (status == STATUS_OK) {
         arena_init(&held->arena, proto_arena_bytes(frame.bytes));
         status = proto_decode(frame.data, frame.bytes, &held->arena, &copy);

@@ -74,7 +74,7 @@ static struct engine_event *event_create(enum engine_event_type type, size_t mor
  * process. */
 static enum status emit(struct engine *engine, struct engine_event *event) {
     if (!event)
-        return fail(STATUS_NO_MEMORY, "an event of the generation");
+        return fail(STATUS_NO_MEMORY, "no memory: an event of the generation");
     if (queue_push(engine->events, event, 0) == STATUS_OK)
         return STATUS_OK;
     free(event);
@@ -366,18 +366,18 @@ static enum status wait_for_device(struct engine *engine) {
 enum status engine_start(const struct engine_settings *settings, struct engine **out_engine) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine)
-        return fail(STATUS_NO_MEMORY, "engine");
+        return fail(STATUS_NO_MEMORY, "no memory: engine");
     engine->settings = *settings;
     enum status status;
     TRY_GOTO(queue_create(COMMANDS_MAX, &engine->commands), failed);
     TRY_GOTO(queue_create(EVENTS_MAX, &engine->events), failed);
     engine->records = calloc((size_t)settings->groups_max, sizeof *engine->records);
     if (!engine->records) {
-        status = fail(STATUS_NO_MEMORY, "engine: %d groups", settings->groups_max);
+        status = fail(STATUS_NO_MEMORY, "no memory: engine of %d groups", settings->groups_max);
         goto failed;
     }
     if (pthread_create(&engine->thread, NULL, run_thread, engine) != 0) {
-        status = fail(STATUS_NO_MEMORY, "the generation thread");
+        status = fail(STATUS_NO_MEMORY, "no memory: the generation thread");
         goto failed;
     }
     status = wait_for_device(engine);
@@ -415,7 +415,7 @@ const char *engine_backend(const struct engine *engine) {
 static enum status copy_command(const struct command *command, size_t more_bytes, struct command **out_copy) {
     struct command *copy = calloc(1, sizeof *copy + more_bytes);
     if (!copy)
-        return fail(STATUS_NO_MEMORY, "a command to the generation");
+        return fail(STATUS_NO_MEMORY, "no memory: a command to the generation");
     *copy = *command;
     *out_copy = copy;
     return STATUS_OK;

@@ -31,7 +31,7 @@ static enum status allocate_arrays(struct generator *generator) {
     generator->draw_lps = calloc(draws, sizeof *generator->draw_lps);
     if (!generator->order || !generator->done || !generator->rows || !generator->feeds || !generator->draws ||
         !generator->draw_rows || !generator->draw_ids || !generator->draw_uniforms || !generator->draw_lps)
-        return fail(STATUS_NO_MEMORY, "generator: %d rows, %d groups", generator->limits.rows_max,
+        return fail(STATUS_NO_MEMORY, "no memory: generator of %d rows, %d groups", generator->limits.rows_max,
                     generator->limits.groups_max);
     return STATUS_OK;
 }
@@ -41,7 +41,7 @@ enum status generator_create(struct model *model, const struct generator_limits 
     ASSERT(limits->in_flight > 0 && limits->rows_max >= limits->in_flight && limits->groups_max > 0);
     struct generator *generator = calloc(1, sizeof *generator);
     if (!generator)
-        return fail(STATUS_NO_MEMORY, "generator");
+        return fail(STATUS_NO_MEMORY, "no memory: generator");
     generator->model = model;
     generator->limits = *limits;
     generator->prefix.sequence = NO_SEQUENCE;
@@ -189,7 +189,8 @@ enum status generator_submit(struct generator *generator, const struct generatio
     TRY(check_request(generator, request));
     struct group *group = group_create(request);
     if (!group)
-        return fail(STATUS_NO_MEMORY, "group of %u samples of %u tokens", request->samples, request->max_new_tokens);
+        return fail(STATUS_NO_MEMORY, "no memory: group of %u samples of %u tokens", request->samples,
+                    request->max_new_tokens);
     group->arrival = generator->arrivals++;
     int32_t at = generator->order_count++;
     for (; at > 0 && generator->order[at - 1]->request.priority > request->priority; at--)

@@ -171,7 +171,7 @@ static enum status prefix_begin(struct generator *generator, const struct genera
     if (shared > prefix->capacity) {
         int32_t *ids = realloc(prefix->ids, shared * sizeof *ids);
         if (!ids)
-            return fail(STATUS_NO_MEMORY, "prefix of %u tokens", shared);
+            return fail(STATUS_NO_MEMORY, "no memory: prefix of %u tokens", shared);
         prefix->ids = ids;
         prefix->capacity = shared;
     }

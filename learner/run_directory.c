@@ -94,7 +94,7 @@ static enum status keep_config(const struct run_directory *directory, const stru
     struct buf text = {0};
     config_print(&run_options, config, false, &text);
     enum status status =
-        buf_ok(&text) ? fs_write_atomic(path, text.data, text.bytes) : fail(STATUS_NO_MEMORY, "%s", path);
+        buf_ok(&text) ? fs_write_atomic(path, text.data, text.bytes) : fail(STATUS_NO_MEMORY, "%s: no memory", path);
     buf_deinit(&text);
     return status;
 }

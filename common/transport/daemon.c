@@ -139,7 +139,7 @@ static enum status print_config(const struct daemon_about *about, const struct r
     struct option_table table = {.struct_bytes = run_options.struct_bytes};
     struct config_option *options = calloc(run_options.count, sizeof *options);
     if (!options)
-        return fail(STATUS_NO_MEMORY, "%zu options", run_options.count);
+        return fail(STATUS_NO_MEMORY, "no memory: %zu options", run_options.count);
     for (size_t i = 0; i < run_options.count; i++)
         if (listed(about->sections, run_options.options[i].section))
             memcpy(&options[table.count++], &run_options.options[i], sizeof *options);
@@ -152,7 +152,7 @@ static enum status print_config(const struct daemon_about *about, const struct r
     buf_deinit(&text);
     free(options);
     if (!ok)
-        return fail(STATUS_NO_MEMORY, "the options as text");
+        return fail(STATUS_NO_MEMORY, "no memory: the options as text");
     return fflush(stdout) == 0 ? STATUS_OK : fail_errno("standard output");
 }
 

@@ -45,7 +45,8 @@ enum status fetch_begin(struct fetch *fetch, const struct fetch_target *target, 
     begun.here = calloc(begun.chunks, 1);
     if (!begun.data || !begun.here) {
         fetch_deinit(&begun);
-        return fail(STATUS_NO_MEMORY, "%llu bytes for weights on their way", (unsigned long long)target->bytes);
+        return fail(STATUS_NO_MEMORY, "no memory: %llu bytes for weights on their way",
+                    (unsigned long long)target->bytes);
     }
     *fetch = begun;
     ask_more(fetch, send, context);

@@ -85,7 +85,7 @@ enum status files_create(const char *cache, const struct model_file *list, uint3
     TRY(check_list(list, count));
     struct files *files = calloc(1, sizeof *files);
     if (!files)
-        return fail(STATUS_NO_MEMORY, "model files");
+        return fail(STATUS_NO_MEMORY, "no memory: model files");
     files->send = send;
     files->context = context;
     files->count = count;

@@ -40,7 +40,7 @@ struct store {
 enum status store_create(struct store **out_store) {
     struct store *store = calloc(1, sizeof *store);
     if (!store)
-        return fail(STATUS_NO_MEMORY, "weights store");
+        return fail(STATUS_NO_MEMORY, "no memory: weights store");
     *out_store = store;
     return STATUS_OK;
 }

@@ -31,7 +31,7 @@ struct sync {
 enum status sync_create(uint64_t elements, fetch_send send, void *context, struct sync **out_sync) {
     struct sync *sync = calloc(1, sizeof *sync);
     if (!sync)
-        return fail(STATUS_NO_MEMORY, "weight sync");
+        return fail(STATUS_NO_MEMORY, "no memory: weight sync");
     sync->elements = elements;
     sync->send = send;
     sync->context = context;
@@ -141,7 +141,7 @@ static enum status follow(struct sync *sync, const struct route *route, struct d
     }
     sync->chain = calloc(1, sizeof *sync->chain);
     if (!sync->chain)
-        return fail(STATUS_NO_MEMORY, "weight sync");
+        return fail(STATUS_NO_MEMORY, "no memory: weight sync");
     for (uint32_t i = 0; i < route->hop_count; i++) {
         sync->hops[i] = sync->deltas[route->hops[i].delta];
         sync->chain->hops[i].direction = route->hops[i].direction;

@@ -15,7 +15,7 @@ enum status cpu_allocate(struct device *device, size_t bytes, void **out_memory)
     size_t alignment = bytes >= HUGE_BYTES ? HUGE_BYTES : ALIGNMENT;
     void *memory = NULL;
     if (bytes > SIZE_MAX - alignment || posix_memalign(&memory, alignment, bytes > 0 ? bytes : 1) != 0)
-        return fail(STATUS_NO_MEMORY, "cpu: %zu bytes asked for, not available", bytes);
+        return fail(STATUS_NO_MEMORY, "cpu: no memory for %zu bytes", bytes);
     if (bytes >= HUGE_BYTES)
         (void)madvise(memory, bytes, MADV_HUGEPAGE);
     memset(memory, 0, bytes);
