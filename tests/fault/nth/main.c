@@ -1,0 +1,24 @@
+/* candor-nth: every N-th failure on the way of checkpoints and weights; prints how many points it swept. */
+#include "tests/fault/nth/sweep.h"
+#include "tests/fault/nth/sweeps.h"
+
+#define POINTS_LEAST 1700 /* fewer: something that was swept is not any more */
+
+static void enough_points_were_swept(void **state) {
+    (void)state;
+    sweep_report();
+    assert_true(sweep_points() >= POINTS_LEAST);
+}
+
+#define SWEEP(name) cmocka_unit_test_teardown(name, sweep_teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        SWEEP(a_checkpoint_that_is_written),
+        SWEEP(a_checkpoint_that_is_loaded),
+        SWEEP(a_checkpointer_that_is_opened),
+        cmocka_unit_test(enough_points_were_swept),
+    };
+    nth_init();
+    return cmocka_run_group_tests_name("nth", tests, NULL, NULL);
+}
