@@ -53,7 +53,7 @@ template <int D> DEVICE void attend(const struct attention &c, const struct quer
     int32_t N = c.shape.heads, K = c.shape.kv_heads, lane = (int32_t)threadIdx.x % WARP_LANES;
     int64_t stride = (int64_t)K * D, at[2];
     const uint16_t *q[2] = {NULL, NULL};
-    int32_t positions[2] = {-1, -1}, last = 0;
+    int32_t positions[2] = {-1, -1}, last = 0, least = INT32_MAX;
     for (int side = 0; side < 2; side++) {
         int m = lane / 4 + 8 * side;
         if (!tile.has(m))
@@ -66,6 +66,7 @@ template <int D> DEVICE void attend(const struct attention &c, const struct quer
     for (int32_t r = 0; r < tile.count; r++) {
         int32_t position = c.view.row_position[tile.first + r];
         last = position > last ? position : last;
+        least = position < least ? position : least;
     }
     vectors<D> queries;
     vectors_load<D>(queries, q[0], q[1]);
@@ -89,6 +90,9 @@ template <int D> DEVICE void attend(const struct attention &c, const struct quer
             const uint16_t *part_rows[8];
             for (int i = 0; i < 8; i++)
                 part_rows[i] = v_rows[i] == NULL ? NULL : v_rows[i] + p * ATTENTION_PART;
+            if (shared_unevenly(first, least, last))
+                leave_out_nonfinite(
+                    part_rows, s, [&](int t, int odd, int side) { return 8 * t + lane % 4 * 2 + odd < allowed[side]; });
             weigh(sums[p], s, part_rows);
         }
     }

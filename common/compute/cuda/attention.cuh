@@ -126,6 +126,50 @@ DEVICE void rows_for_weigh(const uint16_t *(&rows)[8], const struct key_block &k
         rows[i] = keys.row(base, stride, i / 4 * 16 + (int)threadIdx.x % 4 * 2 + i % 2 + i % 4 / 2 * 8);
 }
 
+/* ---- rows that are not finite ----
+ * A weight of 0 does not keep such a row out of a product, as 0 times infinity is NaN. So where some vectors of the warp attend
+ * to a row and others do not, it is left out, and the weights of those that attend become NaN in its stead. ---- */
+
+DEVICE bool nonfinite_bf16(uint32_t pair) {
+    return (pair & 0x7f80u) == 0x7f80u || (pair & 0x7f800000u) == 0x7f800000u;
+}
+
+/* rows as weigh wants them: bit i says that some lane's columns of rows[i] hold such a number. */
+DEVICE uint32_t nonfinite_rows(const uint16_t *const (&rows)[8]) {
+    int at = (int)threadIdx.x % WARP_LANES / 4 * 8;
+    uint32_t found = 0;
+    for (int i = 0; i < 8; i++) {
+        uint4 zero = {0, 0, 0, 0}, v = rows[i] != NULL ? load16(rows[i] + at) : zero;
+        bool bad = nonfinite_bf16(v.x) || nonfinite_bf16(v.y) || nonfinite_bf16(v.z) || nonfinite_bf16(v.w);
+        found |= (uint32_t)bad << i;
+    }
+    for (int flip = 4; flip < WARP_LANES; flip *= 2) /* the lanes with this lane's rows */
+        found |= __shfl_xor_sync(FULL_MASK, found, flip);
+    return found;
+}
+
+/* Do some vectors of a warp, of positions least to last, attend to a key of the block from `first` on and others not? */
+DEVICE bool shared_unevenly(int32_t first, int32_t least, int32_t last) {
+    return (first + ATTENTION_KEYS <= last ? first + ATTENTION_KEYS - 1 : last) > least;
+}
+
+/* attends(t, odd, side): does vector g, or g + 8 for side 1, attend to row 8t + 2q + odd of the block? */
+template <typename ATTENDS>
+DEVICE void leave_out_nonfinite(const uint16_t *(&rows)[8], float (&weights)[4][4], ATTENDS attends) {
+    uint32_t found = nonfinite_rows(rows);
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        int t = i / 4 * 2 + i % 4 / 2;
+        if (!(found >> i & 1))
+            continue;
+        rows[i] = NULL;
+        UNROLL
+        for (int side = 0; side < 2; side++)
+            if (attends(t, i % 2, side))
+                weights[t][2 * side + i % 2] = f32_of_bits(0x7fc00000u);
+    }
+}
+
 /* The query vectors of a warp: rows first .. first + count of one sequence, times the group's heads; vector m is row
  * m / group, head m % group. */
 struct query_tile {

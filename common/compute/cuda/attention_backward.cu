@@ -48,7 +48,8 @@ template <int D> DEVICE float delta_part(const uint4 (&dout)[D / 32], const uint
 template <int D>
 DEVICE void query_backward(const struct attention_gradient &c, const struct query_tile &tile, int32_t kv_head) {
     constexpr int PARTS = D / ATTENTION_PART;
-    int32_t N = c.shape.heads, K = c.shape.kv_heads, lane = (int32_t)threadIdx.x % WARP_LANES, last = 0;
+    int32_t N = c.shape.heads, K = c.shape.kv_heads, lane = (int32_t)threadIdx.x % WARP_LANES;
+    int32_t last = 0, least = INT32_MAX;
     int64_t stride = (int64_t)K * D, q_at[2] = {-1, -1}, out_at[2] = {-1, -1};
     int32_t positions[2] = {-1, -1};
     float lse[2] = {0.0f, 0.0f}, delta[2];
@@ -65,6 +66,7 @@ DEVICE void query_backward(const struct attention_gradient &c, const struct quer
     for (int32_t r = 0; r < tile.count; r++) {
         int32_t position = c.view.row_position[tile.first + r];
         last = position > last ? position : last;
+        least = position < least ? position : least;
     }
     vectors<D> queries, douts;
     vectors_load<D>(queries, q_at[0] < 0 ? NULL : c.qkv + q_at[0], q_at[1] < 0 ? NULL : c.qkv + q_at[1]);
@@ -88,12 +90,16 @@ DEVICE void query_backward(const struct attention_gradient &c, const struct quer
         for (int t = 0; t < 4; t++)
             for (int i = 0; i < 4; i++) {
                 int32_t key = first + 8 * t + lane % 4 * 2 + i % 2;
-                float p = key <= positions[i / 2] ? exp_f32(s[t][i] * c.shape.scale - lse[i / 2]) : 0.0f;
-                s[t][i] = p * (dp[t][i] - delta[i / 2]);
+                float p = exp_f32(s[t][i] * c.shape.scale - lse[i / 2]);
+                s[t][i] = key <= positions[i / 2] ? p * (dp[t][i] - delta[i / 2]) : 0.0f;
             }
         UNROLL
         for (int p = 0; p < PARTS; p++) {
             rows_for_weigh(k_rows, keys, c.k + kv_head * D + p * ATTENTION_PART, stride);
+            if (shared_unevenly(first, least, last))
+                leave_out_nonfinite(k_rows, s, [&](int t, int odd, int side) {
+                    return first + 8 * t + lane % 4 * 2 + odd <= positions[side];
+                });
             weigh(sums[p], s, k_rows);
         }
     }
@@ -162,6 +168,25 @@ DEVICE void key_probabilities(float (&s)[4][4], float (&dp)[4][4], const struct 
         }
 }
 
+/* Does one of 32 query vectors attend to some of the tile's keys and not to others? The same in all
+ * lanes. least_last: the least of the keys' last rows. */
+DEVICE bool attended_unevenly(const struct query_vector &own, int64_t first_key, int32_t least_last) {
+    bool uneven = own.row >= 0 && (own.row < first_key + ATTENTION_VECTORS - 1 || own.row > least_last);
+    return __ballot_sync(FULL_MASK, uneven) != 0;
+}
+
+/* Leaves rows that are not finite out of a product with keys that the vectors do not attend to. */
+DEVICE void leave_out_for_keys(const uint16_t *(&rows)[8], float (&weights)[4][4], const struct query_vector &own,
+                               int64_t first_key, const int32_t (&last_rows)[2]) {
+    int32_t lane = (int32_t)threadIdx.x % WARP_LANES, query[4][2];
+    for (int t = 0; t < 4; t++)
+        for (int odd = 0; odd < 2; odd++)
+            query[t][odd] = __shfl_sync(FULL_MASK, own.row, 8 * t + lane % 4 * 2 + odd);
+    leave_out_nonfinite(rows, weights, [&](int t, int odd, int high) {
+        return query[t][odd] >= first_key + lane / 4 + 8 * high && query[t][odd] <= last_rows[high];
+    });
+}
+
 template <int D> KERNEL void __launch_bounds__(WARP_LANES) key_backward_kernel(struct attention_gradient c) {
     int32_t N = c.shape.heads, K = c.shape.kv_heads, group = N / K, kv_head = (int32_t)blockIdx.y;
     int32_t lane = (int32_t)threadIdx.x % WARP_LANES, part = (int32_t)blockIdx.z * ATTENTION_PART;
@@ -175,8 +200,12 @@ template <int D> KERNEL void __launch_bounds__(WARP_LANES) key_backward_kernel(s
             k[side] = c.k + key[side] * stride + kv_head * D;
             v[side] = c.v + key[side] * stride + kv_head * D;
         }
-    for (int i = 0; i < ATTENTION_VECTORS && first + i < c.view.rows; i++)
-        last = c.last_rows[first + i] > last ? c.last_rows[first + i] : last;
+    int32_t least_last = INT32_MAX;
+    for (int i = 0; i < ATTENTION_VECTORS; i++) {
+        int32_t end = first + i < c.view.rows ? c.last_rows[first + i] : -1;
+        last = end > last ? end : last;
+        least_last = end < least_last ? end : least_last;
+    }
     vectors<D> keys, values;
     vectors_load<D>(keys, k[0], k[1]);
     vectors_load<D>(values, v[0], v[1]);
@@ -194,13 +223,18 @@ template <int D> KERNEL void __launch_bounds__(WARP_LANES) key_backward_kernel(s
             rows[t] = vector_elements(own, 8 * t + lane / 4, c.dout, out_stride, D);
         dots<D>(dp, values, rows);
         key_probabilities(s, dp, own, first, last_rows, c.shape.scale);
+        bool uneven = attended_unevenly(own, first, least_last);
         for (int i = 0; i < 8; i++)
             part_rows[i] =
                 vector_elements(own, i / 4 * 16 + lane % 4 * 2 + i % 2 + i % 4 / 2 * 8, c.dout + part, out_stride, D);
+        if (uneven)
+            leave_out_for_keys(part_rows, s, own, first, last_rows);
         weigh(dv, s, part_rows);
         for (int i = 0; i < 8; i++)
             part_rows[i] =
                 vector_elements(own, i / 4 * 16 + lane % 4 * 2 + i % 2 + i % 4 / 2 * 8, c.qkv + part, qkv_stride, D);
+        if (uneven)
+            leave_out_for_keys(part_rows, dp, own, first, last_rows);
         weigh(dk, dp, part_rows);
     }
     uint16_t *to[2][2] = {{NULL, NULL}, {NULL, NULL}};

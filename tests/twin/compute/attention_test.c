@@ -122,6 +122,85 @@ static void backward_agrees(void **state) {
     }
 }
 
+/* One row's query, key, value and outgoing gradient are not finite. Rows that do not attend
+ * to it keep their bits, forward and backward; those that do are as little finite as on the CPU. */
+struct poisoned {
+    float *out, *dqkv, *dk, *dv; /* as CUDA gives them */
+    float *cpu_out, *cpu_dqkv, *cpu_dk, *cpu_dv;
+};
+
+static void poison(float *rows, int64_t row, int64_t width, float with) {
+    for (int64_t i = 0; with != 0 && i < width; i++)
+        rows[row * width + i] = with;
+}
+
+static struct poisoned run_poisoned(const struct packed *p, struct attention_shape shape, int64_t bad, float with,
+                                    const float *const clean[4]) {
+    int64_t R = p->R, N = shape.heads, K = shape.kv_heads, D = shape.head_dim, width = (N + 2 * K) * D;
+    float *qkv = copy_floats(clean[0], R * width), *k = copy_floats(clean[1], R * K * D),
+          *v = copy_floats(clean[2], R * K * D), *dout = copy_floats(clean[3], R * N * D), *lse = floats(R * N);
+    poison(qkv, bad, width, with);
+    poison(k, bad, K * D, with);
+    poison(v, bad, K * D, with);
+    poison(dout, bad, N * D, with);
+    struct poisoned r = {.cpu_out = floats(R * N * D),
+                         .cpu_dqkv = floats(R * width),
+                         .cpu_dk = floats(R * K * D),
+                         .cpu_dv = floats(R * K * D)};
+    cpu->ops->attention_forward(cpu, r.cpu_out, lse, qkv, k, v, &p->view, shape);
+    cpu->ops->attention_backward(cpu, r.cpu_dqkv, r.cpu_dk, r.cpu_dv, dout, r.cpu_out, lse, qkv, k, v, &p->view, shape);
+    void *d_qkv = device_bf16(qkv, R * width), *d_k = device_bf16(k, R * K * D), *d_v = device_bf16(v, R * K * D);
+    void *d_dout = device_bf16(dout, R * N * D), *d_out = device_bytes(NULL, (size_t)(R * N * D) * 2);
+    float *d_lse = device_bytes(NULL, (size_t)(R * N) * 4);
+    void *d_dqkv = device_bytes(NULL, (size_t)(R * width) * 2), *d_dk = device_bytes(NULL, (size_t)(R * K * D) * 2),
+         *d_dv = device_bytes(NULL, (size_t)(R * K * D) * 2);
+    cuda->ops->attention_forward(cuda, d_out, d_lse, d_qkv, d_k, d_v, &p->device_view, shape);
+    cuda->ops->attention_backward(cuda, d_dqkv, d_dk, d_dv, d_dout, d_out, d_lse, d_qkv, d_k, d_v, &p->device_view,
+                                  shape);
+    r.out = host_of_bf16(d_out, R * N * D);
+    r.dqkv = host_of_bf16(d_dqkv, R * width);
+    r.dk = host_of_bf16(d_dk, R * K * D);
+    r.dv = host_of_bf16(d_dv, R * K * D);
+    return r;
+}
+
+/* Row by row: where the CPU's is finite, CUDA's has the bits that it has without the poison; elsewhere it is not finite either. */
+static void assert_spread_alike(const float *got, const float *clean, const float *on_cpu, int64_t R, int64_t width,
+                                int64_t used, const char *what) {
+    for (int64_t r = 0; r < R; r++) {
+        bool finite = true, got_finite = true;
+        for (int64_t i = 0; i < used; i++) {
+            finite = finite && isfinite(on_cpu[r * width + i]);
+            got_finite = got_finite && isfinite(got[r * width + i]);
+        }
+        if (finite)
+            assert_same_bits(got + r * width, clean + r * width, used, what);
+        else if (got_finite)
+            fail_msg("%s: row %lld is finite; on the CPU it is not", what, (long long)r);
+    }
+}
+
+static void a_row_that_is_not_finite_spreads_no_further(void **state) {
+    (void)state;
+    static const struct tree trees[] = {{33, 3, 7}, {6, 2, 9}};
+    static const int64_t bad_rows[] = {20, 35, 41, 60}; /* in a prompt, in answers, in the second tree */
+    for (unsigned s = 0; s < sizeof shapes / sizeof *shapes; s += 2)
+        for (int b = 0; b < 4; b++) {
+            struct attention_shape shape = shapes[s];
+            struct packed p = pack(trees, 2);
+            int64_t R = p.R, N = shape.heads, K = shape.kv_heads, D = shape.head_dim, width = (N + 2 * K) * D;
+            const float *const clean[4] = {rounded_floats(R * width), rounded_floats(R * K * D),
+                                           rounded_floats(R * K * D), rounded_floats(R * N * D)};
+            struct poisoned want = run_poisoned(&p, shape, bad_rows[b], 0, clean);
+            struct poisoned got = run_poisoned(&p, shape, bad_rows[b], b % 2 ? INFINITY : NAN, clean);
+            assert_spread_alike(got.out, want.out, got.cpu_out, R, N * D, N * D, "out");
+            assert_spread_alike(got.dqkv, want.dqkv, got.cpu_dqkv, R, width, N * D, "dq");
+            assert_spread_alike(got.dk, want.dk, got.cpu_dk, R, K * D, K * D, "dk");
+            assert_spread_alike(got.dv, want.dv, got.cpu_dv, R, K * D, K * D, "dv");
+            twin_free_all(NULL);
+        }
+}
+
 /* One sequence of `tokens`, its keys in pages scattered over a cache with garbage between them. */
 struct paged {
     int32_t *key_rows; /* host */
@@ -199,6 +278,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(forward_agrees, twin_free_all),
         cmocka_unit_test_teardown(backward_agrees, twin_free_all),
+        cmocka_unit_test_teardown(a_row_that_is_not_finite_spreads_no_further, twin_free_all),
         cmocka_unit_test_teardown(decode_and_training_agree_to_the_bit, twin_free_all),
     };
     return cmocka_run_group_tests_name("attention", tests, twins_open, twins_close);
