@@ -23,8 +23,8 @@ struct chain {
 void chain_destroy(struct chain **chain);
 uint64_t chain_bytes(const struct chain *chain);
 
-/* Change weights [elements] in place. held: digest of what they are. On any failure (delta_apply, and STATUS_MISMATCH
- * for a chain that ends elsewhere than at `to`) they are what they were before. */
+/* Change weights [elements] in place, by way of a patch (patch.h): its failures, and then they are what they were before.
+ * held: digest of what they are. */
 enum status chain_apply(const struct chain *chain, struct digest held, uint64_t elements, int threads,
                         uint16_t *weights);
 

@@ -1,25 +1,30 @@
 #include "common/weights/delta.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/plant.h"
 #include "common/compute/digest.h"
 #include "common/weights/delta_block.h"
+#include "common/weights/share.h"
 
 static const char magic[8] = {'C', 'A', 'N', 'D', 'O', 'R', 'D', '1'};
-#define THREADS_MAX 64
-/* Below so many blocks a thread costs more than it saves. */
-#define BLOCKS_PER_THREAD 16
+
+/* ---- blocks ---- */
 
 static uint64_t count_blocks(uint64_t elements) {
     return (elements + DELTA_BLOCK - 1) / DELTA_BLOCK;
 }
 
-static uint32_t block_elements(uint64_t elements, uint64_t block) {
+uint32_t delta_block_elements(uint64_t elements, uint64_t block) {
     uint64_t left = elements - block * DELTA_BLOCK;
     return left < DELTA_BLOCK ? (uint32_t)left : DELTA_BLOCK;
+}
+
+uint32_t delta_block_bytes(const struct delta *delta, uint64_t block) {
+    uint32_t bytes;
+    memcpy(&bytes, delta->table + block * sizeof bytes, sizeof bytes);
+    return bytes;
 }
 
 uint64_t delta_bytes_max(uint64_t elements) {
@@ -36,8 +41,8 @@ struct range {
     /* encoding */
     const uint16_t *before, *after;
     uint64_t elements, changed;
-    uint32_t *table; /* [end - first] */
-    uint8_t *data;
+    uint32_t *table; /* [blocks] */
+    uint8_t *data;   /* the first range's begins with room for header and table */
     uint64_t bytes, capacity;
     /* applying */
     const struct delta *delta;
@@ -49,36 +54,24 @@ struct range {
 };
 
 static uint32_t share_out(struct range *ranges, uint64_t blocks, int threads) {
-    uint64_t count = blocks / BLOCKS_PER_THREAD, most = threads < THREADS_MAX ? (uint64_t)threads : THREADS_MAX;
-    count = count < most ? count : most;
-    count = count ? count : 1;
-    for (uint64_t i = 0; i < count; i++) {
-        ranges[i].first = blocks * i / count;
-        ranges[i].end = blocks * (i + 1) / count;
+    uint32_t count = share_parts(blocks, threads);
+    for (uint32_t i = 0; i < count; i++) {
+        ranges[i].first = share_begin(blocks, count, i);
+        ranges[i].end = share_begin(blocks, count, i + 1);
     }
-    return (uint32_t)count;
+    return count;
 }
 
-/* A range whose thread cannot be had is worked through here. */
 static void run_ranges(struct range *ranges, uint32_t count, void *(*work)(void *)) {
-    pthread_t threads[THREADS_MAX];
-    bool started[THREADS_MAX] = {false};
-    for (uint32_t i = 1; i < count; i++)
-        started[i] = pthread_create(&threads[i], NULL, work, &ranges[i]) == 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (!started[i])
-            work(&ranges[i]);
-    for (uint32_t i = 1; i < count; i++)
-        if (started[i])
-            pthread_join(threads[i], NULL);
+    share_run(ranges, sizeof *ranges, count, work);
 }
 
 /* ---- encoding ---- */
 
 static enum status make_room(struct range *range) {
-    if (range->capacity - range->bytes >= DELTA_BLOCK_ROOM)
+    if (range->bytes + DELTA_BLOCK_ROOM <= range->capacity)
         return STATUS_OK;
-    uint64_t capacity = range->capacity + range->capacity / 2 + 4 * DELTA_BLOCK_ROOM;
+    uint64_t capacity = range->bytes + range->bytes / 2 + 4 * DELTA_BLOCK_ROOM;
     uint8_t *data = realloc(range->data, capacity);
     if (!data)
         return STATUS_NO_MEMORY;
@@ -89,16 +82,15 @@ static enum status make_room(struct range *range) {
 
 static void *encode_range(void *argument) {
     struct range *range = argument;
-    for (uint64_t b = range->first; b < range->end && range->status == STATUS_OK; b++) {
+    for (uint64_t b = range->first; b < range->end; b++) {
         uint64_t first = b * DELTA_BLOCK;
+        uint32_t elements = delta_block_elements(range->elements, b);
         range->status = make_room(range);
         if (range->status != STATUS_OK)
             break;
-        uint32_t bytes =
-            delta_block_encode(range->before + first, range->after + first, block_elements(range->elements, b),
-                               range->scratch, range->data + range->bytes);
-        range->table[b - range->first] = bytes;
-        range->bytes += bytes;
+        delta_find(range->before + first, range->after + first, elements, range->scratch);
+        range->table[b] = delta_block_encode(range->scratch, elements, range->data + range->bytes);
+        range->bytes += range->table[b];
         range->changed += range->scratch->count;
     }
     return NULL;
@@ -110,64 +102,75 @@ static void put_header(uint8_t *out, uint64_t elements, struct digest base, stru
     memcpy(out + sizeof magic, words, sizeof words);
 }
 
-/* Header, tables and blocks of all ranges in one piece. */
-static uint8_t *join(const struct range *ranges, uint32_t count, uint64_t elements, struct digest base,
-                     struct digest result, uint64_t *out_bytes) {
-    uint64_t blocks = count_blocks(elements), bytes = DELTA_HEADER_BYTES + blocks * sizeof(uint32_t);
-    uint8_t *at_table, *at;
+/* The other ranges' blocks behind those of the first, and the table before them: [bytes], or NULL. */
+static uint8_t *join(struct range *ranges, uint32_t count, const uint32_t *table, uint64_t *out_bytes) {
+    uint64_t bytes = 0, at = ranges[0].bytes;
     for (uint32_t i = 0; i < count; i++)
         bytes += ranges[i].bytes;
-    uint8_t *data = malloc(bytes);
+    uint8_t *data = realloc(ranges[0].data, bytes);
     if (!data)
         return NULL;
-    put_header(data, elements, base, result);
-    at_table = data + DELTA_HEADER_BYTES;
-    at = at_table + blocks * sizeof(uint32_t);
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t table_bytes = (ranges[i].end - ranges[i].first) * sizeof(uint32_t);
-        if (table_bytes)
-            memcpy(at_table, ranges[i].table, table_bytes);
+    ranges[0].data = NULL;
+    for (uint32_t i = 1; i < count; at += ranges[i++].bytes)
         if (ranges[i].bytes)
-            memcpy(at, ranges[i].data, ranges[i].bytes);
-        at_table += table_bytes;
-        at += ranges[i].bytes;
-    }
+            memcpy(data + at, ranges[i].data, ranges[i].bytes);
+    uint64_t blocks = ranges[count - 1].end;
+    if (blocks)
+        memcpy(data + DELTA_HEADER_BYTES, table, blocks * sizeof *table);
     *out_bytes = bytes;
     return data;
 }
 
-enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t elements, struct digest base,
-                         struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
-                         uint64_t *out_changed) {
-    struct range ranges[THREADS_MAX] = {{0}};
-    uint64_t changed = 0;
-    uint32_t count = share_out(ranges, count_blocks(elements), threads);
+/* ranges of the elements, each with its memory. */
+static enum status prepare(struct range *ranges, uint32_t count, const struct range *common) {
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < count; i++) {
         struct range *range = &ranges[i];
-        range->before = before;
-        range->after = after;
-        range->elements = elements;
+        range->before = common->before;
+        range->after = common->after;
+        range->elements = common->elements;
+        range->table = common->table;
         range->scratch = malloc(sizeof *range->scratch);
-        range->table = calloc(range->end - range->first + 1, sizeof *range->table);
-        if (!range->scratch || !range->table)
-            status = STATUS_NO_MEMORY;
+        status = range->scratch ? make_room(range) : STATUS_NO_MEMORY;
+        if (status != STATUS_OK)
+            break;
     }
+    return status;
+}
+
+static uint8_t *encode(struct range *ranges, uint32_t count, const struct range *common, uint64_t *out_bytes,
+                       uint64_t *out_changed) {
+    uint64_t blocks = count_blocks(common->elements), changed = 0;
+    ranges[0].bytes = DELTA_HEADER_BYTES + blocks * sizeof *common->table;
+    enum status status = prepare(ranges, count, common);
     if (status == STATUS_OK)
         run_ranges(ranges, count, encode_range);
     for (uint32_t i = 0; i < count; i++) {
         status = ranges[i].status != STATUS_OK ? ranges[i].status : status;
         changed += ranges[i].changed;
     }
-    uint8_t *data = status == STATUS_OK ? join(ranges, count, elements, base, result, out_bytes) : NULL;
+    *out_changed = changed;
+    return status == STATUS_OK ? join(ranges, count, common->table, out_bytes) : NULL;
+}
+
+enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t elements, struct digest base,
+                         struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
+                         uint64_t *out_changed) {
+    struct range ranges[SHARE_PARTS_MAX] = {{0}}, common = {.before = before, .after = after, .elements = elements};
+    uint64_t changed = 0, bytes = 0, blocks = count_blocks(elements);
+    uint32_t count = share_out(ranges, blocks, threads);
+    common.table = malloc((blocks + 1) * sizeof *common.table);
+    uint8_t *data = common.table ? encode(ranges, count, &common, &bytes, &changed) : NULL;
+    free(common.table);
     for (uint32_t i = 0; i < count; i++) {
         free(ranges[i].scratch);
-        free(ranges[i].table);
         free(ranges[i].data);
     }
     if (!data)
         return fail(STATUS_NO_MEMORY, "delta: no memory for that of %llu weights", (unsigned long long)elements);
+    put_header(data, elements, base, result);
     *out_data = data;
+    *out_bytes = bytes;
     if (out_changed)
         *out_changed = changed;
     return STATUS_OK;
@@ -175,16 +178,10 @@ enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t
 
 /* ---- reading ---- */
 
-static uint32_t table_entry(const struct delta *delta, uint64_t block) {
-    uint32_t bytes;
-    memcpy(&bytes, delta->table + block * sizeof bytes, sizeof bytes);
-    return bytes;
-}
-
 static enum status check_table(const struct delta *delta) {
     uint64_t left = delta->bytes - (uint64_t)(delta->first - (delta->table - DELTA_HEADER_BYTES));
     for (uint64_t b = 0; b < delta->blocks; b++) {
-        uint32_t bytes = table_entry(delta, b), most = DELTA_BLOCK_BYTES(block_elements(delta->elements, b));
+        uint32_t bytes = delta_block_bytes(delta, b), most = DELTA_BLOCK_BYTES(delta_block_elements(delta->elements, b));
         if (bytes > most || bytes > left)
             return fail(STATUS_FORMAT, "delta: block %llu of %u bytes; right would be at most %llu",
                         (unsigned long long)b, bytes, (unsigned long long)(most < left ? most : left));
@@ -220,15 +217,19 @@ enum status delta_open(const void *data, uint64_t bytes, struct delta *out_delta
 
 static void *apply_range(void *argument) {
     struct range *range = argument;
+    struct delta_changes *changes = range->scratch;
     const uint8_t *at = range->delta->first + range->offset;
     for (range->done = range->first; range->done < range->end; range->done++) {
-        uint32_t bytes = table_entry(range->delta, range->done);
+        uint32_t bytes = delta_block_bytes(range->delta, range->done);
         uint64_t first = range->done * DELTA_BLOCK;
-        if (bytes)
-            range->wrong = delta_block_apply(at, bytes, block_elements(range->delta->elements, range->done), first,
-                                             range->back, range->scratch, range->weights + first, &range->sum);
-        if (range->wrong)
-            break;
+        if (bytes) {
+            range->wrong = delta_block_decode(at, bytes, delta_block_elements(range->delta->elements, range->done),
+                                              range->weights + first, changes->at, changes->step, &changes->count);
+            if (range->wrong)
+                break;
+            range->sum += delta_changes_apply(changes->at, changes->step, changes->count, first, range->back,
+                                              range->weights + first);
+        }
         at += bytes;
     }
     return NULL;
@@ -249,7 +250,7 @@ static enum status apply(const struct delta *delta, bool back, uint16_t *weights
     uint64_t offset = 0, block = 0;
     for (uint32_t i = 0; i < count; i++) {
         for (; block < ranges[i].first; block++)
-            offset += table_entry(delta, block);
+            offset += delta_block_bytes(delta, block);
         ranges[i].delta = delta;
         ranges[i].offset = offset;
         ranges[i].weights = weights;
@@ -290,7 +291,7 @@ enum status delta_apply(const struct delta *delta, enum delta_direction directio
         digest_format(from, right);
         return fail(STATUS_MISMATCH, "delta: weights %s are held; it is one from %s", found, right);
     }
-    struct range ranges[THREADS_MAX] = {{0}};
+    struct range ranges[SHARE_PARTS_MAX] = {{0}};
     uint32_t count = share_out(ranges, delta->blocks, threads);
     enum status status = apply(delta, back, weights, held, to, ranges, count);
     for (uint32_t i = 0; i < count; i++)

@@ -1,4 +1,5 @@
-/* One block of a delta (delta.h). Private to common/weights.
+/* One block of a delta (delta.h): the list of its changes, and the bytes that this list is coded as. Private to
+ * common/weights and to the device's twins of delta_find and delta_changes_apply.
  *
  *   sparse   gap_k u8 <= 15, step_k u8 <= 15, count - 1 u16, then for each changed element two codes, LSB first, the last
  *            byte filled with zeros:
@@ -15,30 +16,51 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DELTA_BLOCK 65536u /* elements: an index fits 16 bits; old and new fit an L2 cache */
+#include "common/compute/ops.h"
+#include "common/weights/delta.h"
+
+#define DELTA_BLOCK ((uint32_t)CHANGE_BLOCK) /* elements: an index fits 16 bits; old and new fit an L2 cache */
 #define DELTA_ONES_MAX 12u
 #define DELTA_DENSE 0xFFu
 #define DELTA_BLOCK_BYTES(count) (1 + 2 * (count)) /* at most */
 /* What encoding may touch: it tries sparse before it settles for dense, and the last code is written as a whole window. */
 #define DELTA_BLOCK_ROOM (4 + 7 * DELTA_BLOCK + 8)
+/* What finding may touch behind the last change. */
+#define DELTA_FIND_SLACK 8
 
-/* The changed elements of a block, in order. Scratch of a thread. */
+/* The changed elements of a block, ascending, and after - before of each, modulo 2^16: never 0. Scratch of a thread. */
 struct delta_changes {
     uint32_t count;
-    uint16_t at[DELTA_BLOCK];
-    uint16_t step[DELTA_BLOCK]; /* as coded */
+    uint16_t at[DELTA_BLOCK + DELTA_FIND_SLACK];
+    uint16_t step[DELTA_BLOCK];
 };
 
-/* Find what differs: at alone. */
+/* Of a delta's block b: elements of weights, and bytes by its table. */
+uint32_t delta_block_elements(uint64_t elements, uint64_t block);
+uint32_t delta_block_bytes(const struct delta *delta, uint64_t block);
+
+/* Where before and after [elements] differ. */
 void delta_find(const uint16_t *before, const uint16_t *after, uint32_t elements, struct delta_changes *out);
 
-/* Write a block of elements into out [DELTA_BLOCK_ROOM]; returns its bytes, 0 when nothing changed. */
-uint32_t delta_block_encode(const uint16_t *before, const uint16_t *after, uint32_t elements,
-                            struct delta_changes *scratch, uint8_t *out);
+/* Write the changes of a block of elements into out [DELTA_BLOCK_ROOM]; returns its bytes, 0 when there are none.
+ * at and step are used up. */
+uint32_t delta_block_encode(struct delta_changes *changes, uint32_t elements, uint8_t *out);
 
-/* Apply a block to weights [elements]. first: index of its first element in the buffer; sum: the change of the digest is
- * added. NULL, or what is wrong with it: then nothing was written. */
-const char *delta_block_apply(const uint8_t *data, uint32_t bytes, uint32_t elements, uint64_t first, bool back,
-                              struct delta_changes *scratch, uint16_t *weights, unsigned __int128 *sum);
+/* The changes that a block [bytes > 0] of elements would have, by its head alone: at most elements. */
+uint32_t delta_block_count(const uint8_t *data, uint32_t bytes, uint32_t elements);
+
+/* Read a block [bytes > 0]. NULL, or what is wrong with it.
+ *   weights  that it will be applied to are asked of memory meanwhile; NULL: none
+ *   at, step  [delta_block_count], written; out_count of them hold changes */
+const char *delta_block_decode(const uint8_t *data, uint32_t bytes, uint32_t elements, const uint16_t *weights,
+                               uint16_t *at, uint16_t *step, uint32_t *out_count);
+
+/* Change weights by +step, or by -step when back, and return what that adds to the digest. first: index in the buffer of
+ * the block's first element. */
+unsigned __int128 delta_changes_apply(const uint16_t *at, const uint16_t *step, uint32_t count, uint64_t first,
+                                      bool back, uint16_t *weights);
+/* What delta_changes_apply would return; weights stay as they are. */
+unsigned __int128 delta_changes_digest(const uint16_t *at, const uint16_t *step, uint32_t count, uint64_t first,
+                                       const uint16_t *weights);
 
 #endif

@@ -7,6 +7,7 @@
 #include "common/weights/content.h"
 #include "common/weights/delta.h"
 #include "common/weights/delta_block.h"
+#include "common/weights/patch.h"
 
 #define ELEMENTS_MAX (1u << 18)
 
@@ -20,20 +21,35 @@ static bool find_result(const struct delta *delta, uint16_t *weights, struct dig
     static struct delta_changes scratch;
     const uint8_t *at = delta->first;
     for (uint64_t b = 0; b < delta->blocks; b++) {
-        unsigned __int128 sum = 0;
-        uint64_t first = b * DELTA_BLOCK, left = delta->elements - first;
-        uint32_t bytes;
-        memcpy(&bytes, delta->table + b * sizeof bytes, sizeof bytes);
-        if (bytes && delta_block_apply(at, bytes, left < DELTA_BLOCK ? (uint32_t)left : DELTA_BLOCK, first, false,
-                                       &scratch, weights + first, &sum))
+        uint64_t first = b * DELTA_BLOCK;
+        uint32_t bytes = delta_block_bytes(delta, b), elements = delta_block_elements(delta->elements, b);
+        if (bytes && delta_block_decode(at, bytes, elements, weights + first, scratch.at, scratch.step, &scratch.count))
             return false;
+        if (bytes)
+            delta_changes_apply(scratch.at, scratch.step, scratch.count, first, false, weights + first);
         at += bytes;
     }
     *out_result = content_digest(weights, 0, delta->elements * sizeof *weights);
     return true;
 }
 
-static void apply(const struct delta *delta) {
+/* The same as a chain there and back in one: it is decoded and merged to no change at all, and refused when it alone is. */
+static void there_and_back(const struct delta *known, uint8_t *data, uint64_t bytes, bool whole, uint16_t *weights) {
+    struct delta_header {
+        struct digest base, result;
+    } header = {known->base, known->result};
+    struct chain chain = {.to = known->base, .hop_count = 2};
+    memcpy(data + DELTA_HEADER_BYTES - sizeof header, &header, sizeof header);
+    chain.hops[0] = (struct chain_hop){data, bytes, DELTA_FORWARD};
+    chain.hops[1] = (struct chain_hop){data, bytes, DELTA_BACK};
+    struct patch *patch = NULL;
+    enum status status = patch_create(&chain, known->base, known->elements, 1, &patch);
+    ASSERT((status == STATUS_OK) == whole);
+    ASSERT(status != STATUS_OK || (patch->changes == 0 && patch_verify(patch, 1, weights) == STATUS_OK));
+    patch_destroy(&patch);
+}
+
+static void apply(const struct delta *delta, uint8_t *data, uint64_t data_bytes) {
     uint64_t bytes = delta->elements * sizeof(uint16_t);
     uint16_t *weights = malloc(bytes + 1), *first = malloc(bytes + 1);
     if (weights != NULL && first != NULL) {
@@ -48,6 +64,7 @@ static void apply(const struct delta *delta) {
         if (status == STATUS_OK)
             status = delta_apply(&known, DELTA_BACK, known.result, known.elements, 1, weights);
         ASSERT(memcmp(weights, first, bytes) == 0);
+        there_and_back(&known, data, data_bytes, whole, weights);
     }
     free(weights);
     free(first);
@@ -62,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     if (bytes > 0)
         memcpy(copy, data, bytes);
     if (delta_open(copy, bytes, &delta) == STATUS_OK && delta.elements <= ELEMENTS_MAX)
-        apply(&delta);
+        apply(&delta, copy, bytes);
     free(copy);
     return 0;
 }

@@ -221,18 +221,20 @@ static void a_damaged_delta_changes_nothing(void **state) {
     free(coded.data);
 }
 
-static void vectors_and_words_find_the_same(void **state) {
+static void find_gives_places_and_steps(void **state) {
     (void)state;
     static struct delta_changes changes;
-    for (uint32_t elements = 1; elements < 100; elements++) {
+    for (uint32_t elements = 1; elements < 300; elements++) {
         fill(elements, elements);
         for (uint32_t i = 0; i < elements; i++)
-            after[i] ^= (uint16_t)(random_bits(elements + 500, i) % 3 == 0);
+            after[i] ^= (uint16_t)(random_bits(elements + 500, i) % (1 + elements % 70) == 0);
         delta_find(before, after, elements, &changes);
         uint32_t at = 0;
         for (uint32_t i = 0; i < elements; i++)
-            if (before[i] != after[i])
-                assert_int_equal(changes.at[at++], i);
+            if (before[i] != after[i]) {
+                assert_int_equal(changes.at[at], i);
+                assert_int_equal(changes.step[at++], (uint16_t)(after[i] - before[i]));
+            }
         assert_int_equal(changes.count, at);
     }
 }
@@ -249,7 +251,7 @@ int main(void) {
         cmocka_unit_test(another_base_is_refused),
         cmocka_unit_test(a_wrong_result_is_undone),
         cmocka_unit_test(a_damaged_delta_changes_nothing),
-        cmocka_unit_test(vectors_and_words_find_the_same),
+        cmocka_unit_test(find_gives_places_and_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
