@@ -30,6 +30,7 @@ uint32_t course_pending(const struct course *course) {
 
 void course_init(struct course *course, const struct course_settings *settings) {
     ASSERT(settings->steps > 0 && settings->checkpoint_every > 0 && settings->lag <= COURSE_LAG_MAX);
+    ASSERT(settings->evals_max > 0 && settings->evals_max <= COURSE_EVALS_MAX);
     *course = (struct course){.settings = *settings};
 }
 
@@ -49,7 +50,7 @@ enum status course_start(struct course *course) {
         if (!course_find(course, v))
             return fail(STATUS_FORMAT, "step %u samples from version %u, which is not there", v + course->settings.lag,
                         v);
-    course->checkpointed = step;
+    course->checkpointed = course->finished = step;
     course->offered = step + PLANTED(RESUMED_A_STEP_LATE);
     return STATUS_OK;
 }
@@ -88,7 +89,7 @@ static bool offer_step(struct course *course, struct course_action *out_action) 
 
 /* After the training of its version, before that of any higher one. */
 static bool offer_eval(struct course *course, struct course_action *out_action) {
-    if (course_pending(course) >= COURSE_EVALS_MAX)
+    if (course_pending(course) >= course->settings.evals_max)
         return false;
     for (uint32_t i = 0; i < course->version_count; i++) {
         struct course_version *version = &course->versions[i];
@@ -128,15 +129,18 @@ static bool retire(struct course *course, struct course_action *out_action) {
 
 static bool checkpoint(struct course *course, struct course_action *out_action) {
     uint32_t step = course_step(course);
-    bool last = course->stopped || step >= course->settings.steps;
-    if (step == course->checkpointed || (!last && step % course->settings.checkpoint_every != 0))
+    bool last = course->stopped || step >= course->settings.steps, begun = course->checkpointed == step;
+    bool due = last ? course->finished != step : !begun && step % course->settings.checkpoint_every == 0;
+    if (!due)
         return false;
     course->checkpointed = step;
+    course->finished = last ? step : course->finished;
     *out_action = (struct course_action){.what = COURSE_CHECKPOINT,
                                          .step = step,
                                          .version = course->versions[course->version_count - 1],
                                          .older_count = PLANTED(RESUMED_WITH_NEWEST) ? 0 : course->version_count - 1,
-                                         .last = last};
+                                         .last = last,
+                                         .begun = begun};
     return true;
 }
 
@@ -165,7 +169,7 @@ void course_check(const struct course *course) {
     uint32_t step = course_step(course);
     ASSERT(course->version_count <= COURSE_VERSIONS_MAX);
     ASSERT(course->offered >= step && course->offered <= step + course->settings.lag + 1); /* C1 */
-    ASSERT(course_pending(course) <= COURSE_EVALS_MAX);                                    /* C3 */
+    ASSERT(course_pending(course) <= course->settings.evals_max);                          /* C3 */
     for (uint32_t v = course_version_of(step, course->settings.lag); v <= step; v++)
         ASSERT(course_find(course, v) != NULL); /* C2 */
     for (uint32_t i = 1; i < course->version_count; i++)

@@ -7,9 +7,10 @@
  *
  *   when                                                                    what
  *   a step to come is not offered, and the version it samples from is there OFFER_STEP
- *   an evaluation is wanted, fewer than COURSE_EVALS_MAX are pending        OFFER_EVAL, which is pending then
+ *   an evaluation is wanted, fewer than evals_max are pending               OFFER_EVAL, which is pending then
  *   no step to come and no evaluation samples from a version                RETIRE, which is forgotten then
- *   checkpoint_every steps since 0, or the last step, or a stop             CHECKPOINT
+ *   a multiple of checkpoint_every steps is trained                         CHECKPOINT
+ *   the last step is trained, or a stop was asked for                       CHECKPOINT, and it must be whole
  *   a stop was asked for                                                    END
  *   an evaluation is wanted and too many are pending                        AWAIT_EVAL: training waits for the oldest
  *   steps are to come                                                       TRAIN
@@ -23,7 +24,7 @@
  *   C1 steps are offered in order, each once in a life, at most lag + 1 ahead of training.
  *   C2 a version is kept exactly as long as a step to come or an evaluation samples from it, or it is the newest: so a checkpoint,
  *      which holds every version kept, is enough to go on from (I7).
- *   C3 at most COURSE_EVALS_MAX evaluations are pending (I4). */
+ *   C3 at most evals_max evaluations are pending (I4). */
 #ifndef CANDOR_LEARNER_COURSE_H
 #define CANDOR_LEARNER_COURSE_H
 
@@ -32,14 +33,15 @@
 
 #include "common/base/status.h"
 
-#define COURSE_LAG_MAX 8   /* run.lag */
-#define COURSE_EVALS_MAX 8 /* evaluations being answered at once; above, training waits for the oldest */
+#define COURSE_LAG_MAX 8 /* run.lag */
+#define COURSE_EVALS_MAX 8
 /* Those of steps to come, and those under evaluation or waiting for it. */
 #define COURSE_VERSIONS_MAX (COURSE_LAG_MAX + 1 + COURSE_EVALS_MAX + 1)
 
 struct course_settings {
     uint32_t lag, steps;
     uint32_t eval_every;       /* versions; 0: no evaluations */
+    uint32_t evals_max;        /* pending at once, 1 to COURSE_EVALS_MAX; above, training waits for the oldest */
     uint32_t checkpoint_every; /* steps */
 };
 
@@ -57,6 +59,7 @@ struct course {
     uint32_t version_count;
     uint32_t offered;      /* steps below are offered */
     uint32_t checkpointed; /* step of the newest checkpoint begun or gone on from */
+    uint32_t finished;     /* step of the last one that had to be whole, or gone on from */
     bool stopped;
 };
 
@@ -76,7 +79,8 @@ struct course_action {
     struct course_version version; /* sampled from, evaluated, retired; CHECKPOINT: the newest */
     uint32_t priority;             /* of an offer, as hub_work has it */
     uint32_t older_count;          /* CHECKPOINT: it holds versions[0..older_count) of the course too */
-    bool last;                     /* CHECKPOINT: nothing follows that would be lost, so it must be whole */
+    bool last;                     /* CHECKPOINT: nothing is trained behind it, so it must be whole before the end */
+    bool begun;                    /* CHECKPOINT: this one was given before, and must be whole now */
 };
 
 /* A course without versions. steps and checkpoint_every above 0. */

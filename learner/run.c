@@ -263,7 +263,8 @@ static void begin_checkpoint(struct run *run, const struct course_action *action
 }
 
 static enum status checkpoint(struct run *run, const struct course_action *action) {
-    begin_checkpoint(run, action);
+    if (!action->begun)
+        begin_checkpoint(run, action);
     if (!action->last)
         return STATUS_OK;
     run_doing(run, "step %u: writing a checkpoint", action->step);

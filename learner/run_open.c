@@ -315,6 +315,7 @@ enum status run_set_up(struct run *run) {
     struct course_settings course = {.lag = (uint32_t)config->run_lag,
                                      .steps = (uint32_t)config->run_steps,
                                      .eval_every = (uint32_t)config->eval_every,
+                                     .evals_max = COURSE_EVALS_MAX,
                                      .checkpoint_every = (uint32_t)config->checkpoint_every};
     struct checkpoint checkpoint;
     course_init(&run->course, &course);

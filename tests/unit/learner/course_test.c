@@ -5,7 +5,7 @@
 
 static struct course course_of(uint32_t lag, uint32_t steps, uint32_t eval_every, uint32_t checkpoint_every) {
     struct course course;
-    struct course_settings settings = {lag, steps, eval_every, checkpoint_every};
+    struct course_settings settings = {lag, steps, eval_every, 2, checkpoint_every};
     course_init(&course, &settings);
     return course;
 }
@@ -35,7 +35,8 @@ static const char *next(struct course *course) {
         snprintf(text, sizeof text, "retire %u", action.version.number);
         break;
     case COURSE_CHECKPOINT:
-        snprintf(text, sizeof text, "%s %u+%u", action.last ? "last" : "checkpoint", action.step, action.older_count);
+        snprintf(text, sizeof text, "%s%s %u+%u", action.begun ? "begun " : "", action.last ? "last" : "checkpoint",
+                 action.step, action.older_count);
         break;
     case COURSE_TRAIN:
         snprintf(text, sizeof text, "train %u", action.step);
@@ -91,18 +92,13 @@ static void an_evaluation_keeps_its_version_and_the_checkpoint_has_it(void **sta
 static void training_waits_when_too_many_evaluations_are_pending(void **state) {
     (void)state;
     struct course course = fresh(0, 20, 1, 100);
-    for (uint32_t v = 1; v < COURSE_EVALS_MAX; v++) {
-        while (strncmp(next(&course), "train", 5) != 0)
-            ;
-        course_add(&course, v, NULL, false);
-    }
-    while (strncmp(next(&course), "train", 5) != 0)
-        ;
-    assert_int_equal(course_pending(&course), COURSE_EVALS_MAX);
-    course_add(&course, COURSE_EVALS_MAX, NULL, false);
-    EXPECT(&course, "offer 8 of 8", "await 0", "await 0");
-    course_evaluated(&course, 3);
-    EXPECT(&course, "eval 8", "retire 3", "train 8");
+    EXPECT(&course, "offer 0 of 0", "eval 0", "train 0");
+    course_add(&course, 1, NULL, false);
+    EXPECT(&course, "offer 1 of 1", "eval 1", "train 1");
+    course_add(&course, 2, NULL, false);
+    EXPECT(&course, "offer 2 of 2", "await 0", "await 0");
+    course_evaluated(&course, 1);
+    EXPECT(&course, "eval 2", "retire 1", "train 2");
 }
 
 static void a_run_ends_when_its_last_evaluation_does(void **state) {
@@ -127,6 +123,16 @@ static void a_stop_writes_what_was_trained_and_offers_nothing(void **state) {
     struct course idle = fresh(1, 9, 0, 100);
     course_stop(&idle);
     EXPECT(&idle, "end"); /* version 0 is in no checkpoint and needs none */
+}
+
+static void a_checkpoint_under_way_must_be_whole_before_the_end(void **state) {
+    (void)state;
+    struct course course = fresh(0, 9, 0, 1);
+    EXPECT(&course, "offer 0 of 0", "train 0");
+    course_add(&course, 1, NULL, false);
+    EXPECT(&course, "offer 1 of 1", "retire 0", "checkpoint 1+0", "train 1");
+    course_stop(&course);
+    EXPECT(&course, "begun last 1+0", "end");
 }
 
 static void a_resumed_run_goes_on_from_the_versions_of_its_checkpoint(void **state) {
@@ -170,6 +176,7 @@ int main(void) {
         cmocka_unit_test(training_waits_when_too_many_evaluations_are_pending),
         cmocka_unit_test(a_run_ends_when_its_last_evaluation_does),
         cmocka_unit_test(a_stop_writes_what_was_trained_and_offers_nothing),
+        cmocka_unit_test(a_checkpoint_under_way_must_be_whole_before_the_end),
         cmocka_unit_test(a_resumed_run_goes_on_from_the_versions_of_its_checkpoint),
         cmocka_unit_test(a_checkpoint_that_lacks_a_version_is_refused),
         cmocka_unit_test(evaluations_stand_behind_the_training_of_their_version),
