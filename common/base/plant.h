@@ -25,6 +25,8 @@
     X(VERSION_OFF_BY_ONE, "a step is offered with the version after the right one")                                    \
     X(ARRIVAL_ORDER, "a step's groups are trained on in the order of their arrival")                                   \
     X(RETIRED_EARLY, "a version is retired while a step still samples from it")                                        \
+    X(EVAL_UNKEPT, "an evaluation does not keep its version")                                                          \
+    X(NEVER_RETIRED, "versions that nothing samples from are kept")                                                    \
     X(RESUMED_WITH_NEWEST, "a resumed step samples from the newest version instead of its own")                        \
     X(RESUMED_A_STEP_LATE, "the checkpoint's step counts as trained")
 

@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/list.h"
+#include "common/base/plant.h"
 
 struct slot_memory {
     struct arena arena;
@@ -127,6 +128,8 @@ void collect_completed(struct collect *collect, uint8_t stream, uint32_t step) {
     pthread_mutex_lock(&collect->mutex);
     struct collected *collected = find(collect, stream, step);
     ASSERT(collected);
+    for (uint32_t i = 0; PLANTED(ARRIVAL_ORDER) && i < collected->work.arrival_count; i++)
+        collected->work.groups[i] = &collected->slots[collected->work.arrivals[i]].scored;
     collected->completed = true;
     collected->work.waited_seconds = clock_seconds() - collected->offered_at;
     pthread_cond_broadcast(&collect->changed);
@@ -159,7 +162,7 @@ enum status collect_take(struct collect *collect, uint8_t stream, uint32_t step,
                          struct completed_work **out_work) {
     struct timespec deadline = deadline_after(timeout_ms > 0 ? timeout_ms : 0);
     enum status status = STATUS_OK;
-    bool in_time = true;
+    bool in_time = timeout_ms != 0; /* 0 never sleeps */
     pthread_mutex_lock(&collect->mutex);
     struct collected *collected = find(collect, stream, step);
     while (collected && !collected->completed && collect->failed == STATUS_OK && in_time) {

@@ -12,6 +12,17 @@
 #define READER_SILENT_MS 10000
 #define READER_MS (10 * 60 * 1000)
 
+static uint32_t chunk_bytes(const struct versions *versions) {
+    return versions->chunk_bytes ? versions->chunk_bytes : CHUNK_BYTES_MAX;
+}
+
+static struct message_manifest snapshot_of(const struct versions *versions, const struct published *published) {
+    struct message_manifest manifest =
+        content_manifest(published->version, published->digest, published->elements, (enum dtype)published->dtype);
+    manifest.chunk_bytes = chunk_bytes(versions);
+    return manifest;
+}
+
 static struct published *find_published(struct versions *versions, struct digest digest) {
     for (uint32_t i = 0; i < versions->count; i++) {
         if (digest_equal(versions->list[i].digest, digest))
@@ -25,7 +36,7 @@ void versions_read(struct versions *versions, const struct message_fetch *fetch,
     struct published *read = find_published(versions, fetch->object);
     if (!read && versions->lingering.data && digest_equal(versions->lingering.digest, fetch->object))
         read = &versions->lingering;
-    if (read && ((uint64_t)fetch->first + fetch->count) * CHUNK_BYTES_MAX <
+    if (read && ((uint64_t)fetch->first + fetch->count) * chunk_bytes(versions) <
                     read->elements * dtype_bytes((enum dtype)read->dtype))
         read->read_ms = now_ms;
 }
@@ -56,6 +67,7 @@ static enum status publish_delta(struct versions *versions, struct published *pu
         return STATUS_OK;
     struct message_manifest manifest = content_delta_manifest(
         published->version, published->digest, published->delta_base, published->elements, published->delta_bytes);
+    manifest.chunk_bytes = chunk_bytes(versions);
     void *delta = published->take_delta;
     published->take_delta = NULL;
     TRY(store_publish_delta(versions->store, &manifest, delta));
@@ -63,8 +75,7 @@ static enum status publish_delta(struct versions *versions, struct published *pu
 }
 
 enum status versions_publish(struct versions *versions, struct published *published, int64_t now_ms) {
-    struct message_manifest manifest =
-        content_manifest(published->version, published->digest, published->elements, (enum dtype)published->dtype);
+    struct message_manifest manifest = snapshot_of(versions, published);
     manifest.current = 1;
     if (versions->count == STORE_VERSIONS_MAX)
         return fail(STATUS_LIMIT, "version %u: %d versions are published already", published->version,
@@ -87,8 +98,7 @@ static enum status retire_one(struct versions *versions, const struct published 
     const struct published *other = find_published(versions, retired->digest);
     enum status status = STATUS_OK;
     if (other) {
-        struct message_manifest manifest =
-            content_manifest(other->version, other->digest, other->elements, (enum dtype)other->dtype);
+        struct message_manifest manifest = snapshot_of(versions, other);
         status = store_publish(versions->store, &manifest, other->data);
     } else {
         hub_retire(versions->hub, &retired->digest);

@@ -29,6 +29,7 @@ struct versions {
     struct store *store;
     struct published list[STORE_VERSIONS_MAX];
     uint32_t count;
+    uint32_t chunk_bytes;       /* of what is served; 0: CHUNK_BYTES_MAX */
     struct published lingering; /* retired and being read; data NULL: none */
     int64_t lingering_until_ms;
 };

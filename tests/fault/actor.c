@@ -316,7 +316,7 @@ static void finish(struct actor *actor, struct job *done) {
     struct made_group made;
     struct generated_sample samples[SAMPLES];
     on_cancel(actor, job.lease);
-    history_group(actor->loaded, &job.key, &made);
+    history_group(actor->loaded, &job.key, true, &made);
     uint64_t tokens = 0;
     for (uint32_t i = 0; i < SAMPLES; i++) {
         samples[i] = (struct generated_sample){made.ids[i], made.logprobs[i], made.counts[i], made.counts[i] < TOKENS};
@@ -325,7 +325,7 @@ static void finish(struct actor *actor, struct job *done) {
     struct generated_group group = {job.lease, SAMPLES, samples, tokens, true};
     sim_log(actor->sim, "%s made stream %u step %u slot %u", sim_name(actor->index), job.key.stream, job.key.step,
             job.key.slot);
-    client_generated(actor->client, &group, 10, actor->sim->now_ms);
+    client_generated(actor->client, &group, 10, sim_clock(actor->sim, actor->index));
     watch(actor, -1, STATUS_OK);
 }
 
@@ -337,7 +337,7 @@ void actor_generate(struct sim *sim, uint32_t index) {
     if (!job)
         return;
     if (process->stalled_until_ms <= sim->now_ms) {
-        if (learner_is_poison(sim, &job->key)) { /* I8: a question that kills whoever answers it */
+        if (sim_is_poison(sim, &job->key)) { /* I8: a question that kills whoever answers it */
             faults_kill(sim, index);
             return;
         }
@@ -391,7 +391,7 @@ void actor_loaded(struct sim *sim, uint32_t index) {
         if (!digest_equal(content_digest(actor->loaded, 0, WEIGHT_BYTES), actor->manifest.weights)) /* S1 */
             sim_fail(sim, "S1: %s holds weights that are not version %u", sim_name(index), actor->manifest.version);
         struct digest canary = hash128(actor->loaded, WEIGHT_BYTES);
-        client_swapped(actor->client, &actor->manifest.weights, &canary, 10, sim->now_ms);
+        client_swapped(actor->client, &actor->manifest.weights, &canary, 10, sim_clock(sim, index));
     }
     watch(actor, -1, STATUS_OK);
     wake(actor);
@@ -439,7 +439,7 @@ void actor_start(struct sim *sim, uint32_t index) {
                                        .capacity_samples = HELD_LIMIT * SAMPLES,
                                        .outbox_bytes = outbox_bytes_of(index),
                                        .cache = sim_cache};
-    if (client_create(&settings, &actions, sim->now_ms, &actor->client) != STATUS_OK)
+    if (client_create(&settings, &actions, sim_clock(sim, index), &actor->client) != STATUS_OK)
         sim_fail(sim, "%s: %s", sim_name(index), status_message());
     sim->actors[index] = actor;
     look(actor, &actor->seen);
@@ -477,27 +477,27 @@ void actor_tick(struct sim *sim, uint32_t index) {
             (struct client_progress){job->lease, {job->done, job->done, job->done > 0, job->done > 0 && !loaded}};
     }
     client_progress(actor->client, progress, actor->job_count, &actor->counters);
-    watch(actor, -1, client_tick(actor->client, sim->now_ms));
+    watch(actor, -1, client_tick(actor->client, sim_clock(sim, index)));
     if (process->alive && process->stopping && (client_drained(actor->client) || sim->now_ms >= process->leave_ms))
         leave(sim, index);
 }
 
 void actor_control(struct sim *sim, uint32_t index, const struct message *message) {
     struct actor *actor = sim->actors[index];
-    watch(actor, (int)message->type, client_control(actor->client, message, sim->now_ms));
+    watch(actor, (int)message->type, client_control(actor->client, message, sim_clock(sim, index)));
 }
 
 void actor_weights(struct sim *sim, uint32_t index, const struct message *message) {
     struct actor *actor = sim->actors[index];
     actor->gone_delta = message->type == MESSAGE_GONE && message->gone.kind == FETCH_DELTA;
-    watch(actor, (int)message->type, client_weights(actor->client, message, sim->now_ms));
+    watch(actor, (int)message->type, client_weights(actor->client, message, sim_clock(sim, index)));
 }
 
 void actor_worker(struct sim *sim, uint32_t index, uint32_t worker, const struct message *message) {
     struct actor *actor = sim->actors[index];
     for (uint32_t slot = 0; slot < WORKERS_MAX; slot++)
         if (actor->slots[slot] == worker + 1) {
-            client_worker(actor->client, slot, message, sim->now_ms);
+            client_worker(actor->client, slot, message, sim_clock(sim, index));
             watch(actor, (int)message->type, STATUS_OK);
             return;
         }
@@ -509,6 +509,6 @@ void actor_malformed(struct sim *sim, uint32_t index) {
 
 void actor_drain(struct sim *sim, uint32_t index) {
     struct actor *actor = sim->actors[index];
-    client_drain(actor->client, sim->now_ms);
+    client_drain(actor->client, sim_clock(sim, index));
     watch(actor, -1, STATUS_OK);
 }

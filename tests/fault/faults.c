@@ -4,9 +4,10 @@
 
 enum { STALL_ALL = 6, STOP_MS = 500 };
 
-static const char *const names[FAULT_COUNT] = {"kill",    "pause",   "slow",          "stall", "restart",
-                                               "cut",     "drop",    "duplicate",     "delay", "truncate",
-                                               "corrupt", "foreign", "learner killed"};
+static const char *const names[FAULT_COUNT] = {
+    "kill",    "pause",   "slow",           "stall",     "restart",
+    "cut",     "drop",    "duplicate",      "delay",     "truncate",
+    "corrupt", "foreign", "learner killed", "disk full", "damaged checkpoint"};
 
 static void plan(struct sim *sim, enum fault kind, uint32_t step) {
     sim->faults[sim->fault_count++] = (struct planned){.kind = kind,
@@ -18,9 +19,9 @@ static void plan(struct sim *sim, enum fault kind, uint32_t step) {
 
 /* Ten to twelve: those that each seed must have, and others. */
 void faults_plan(struct sim *sim) {
-    static const enum fault others[] = {FAULT_KILL,    FAULT_PAUSE,   FAULT_SLOW,  FAULT_STALL,
-                                        FAULT_RESTART, FAULT_CUT,     FAULT_DELAY, FAULT_TRUNCATE,
-                                        FAULT_CORRUPT, FAULT_FOREIGN, FAULT_DROP};
+    static const enum fault others[] = {FAULT_KILL, FAULT_PAUSE, FAULT_SLOW,     FAULT_STALL,   FAULT_RESTART,
+                                        FAULT_CUT,  FAULT_DELAY, FAULT_TRUNCATE, FAULT_CORRUPT, FAULT_FOREIGN,
+                                        FAULT_DROP, FAULT_DISK,  FAULT_DAMAGE};
     if (!sim->disturbed)
         return;
     plan(sim, FAULT_KILL, sim_draw(sim, STEPS - 1));

@@ -22,13 +22,17 @@ void history_begin(struct content *out_version) {
 }
 
 /* A step moves few weights: which and by how much, its history says. */
-void history_next(const struct content *before, const struct used_group *groups, struct content *out_version) {
+void history_next(const struct content *before, const struct used_group *groups, bool skipped,
+                  struct content *out_version) {
     struct {
         struct digest before;
         struct used_group groups[SLOTS];
     } content = {.before = before->history};
     memcpy(content.groups, groups, sizeof content.groups);
     *out_version = *before;
+    name(out_version, before->manifest.version + 1);
+    if (skipped)
+        return;
     out_version->history = hash128(&content, sizeof content);
     for (uint32_t i = 0; i < CHANGED; i++) {
         uint64_t word = digest_key(out_version->history.low + i) ^ out_version->history.high;
@@ -41,11 +45,11 @@ void history_next(const struct content *before, const struct used_group *groups,
     name(out_version, before->manifest.version + 1);
 }
 
-void history_group(const uint8_t *weights, const struct work_key *key, struct made_group *out_group) {
+void history_group(const uint8_t *weights, const struct work_key *key, bool same_class, struct made_group *out_group) {
     struct {
         struct digest weights;
-        uint64_t stream, step, slot, sample;
-    } name = {hash128(weights, WEIGHT_BYTES), key->stream, key->step, key->slot, 0};
+        uint64_t stream, step, slot, sample, same_class;
+    } name = {hash128(weights, WEIGHT_BYTES), key->stream, key->step, key->slot, 0, same_class};
     for (uint32_t i = 0; i < SAMPLES; i++) {
         name.sample = i;
         struct digest bits = hash128(&name, sizeof name);
@@ -61,10 +65,10 @@ void history_group(const uint8_t *weights, const struct work_key *key, struct ma
     }
 }
 
-struct digest history_group_digest(const uint8_t *weights, const struct work_key *key) {
+struct digest history_group_digest(const uint8_t *weights, const struct work_key *key, bool same_class) {
     struct made_group made;
     struct answer_sample samples[SAMPLES];
-    history_group(weights, key, &made);
+    history_group(weights, key, same_class, &made);
     for (uint32_t i = 0; i < SAMPLES; i++)
         samples[i] = (struct answer_sample){.ids = made.ids[i], .logprobs = made.logprobs[i], .count = made.counts[i]};
     struct message_group group = {.samples = samples, .sample_count = SAMPLES};
@@ -75,22 +79,17 @@ uint32_t history_version_of_step(uint32_t step, uint32_t lag) {
     return step > lag ? step - lag : 0;
 }
 
-const struct content *history_reference(uint32_t lag) {
-    static struct content references[LAG_MAX + 1][STEPS + 1];
-    static bool made[LAG_MAX + 1];
-    struct content *versions = references[lag];
-    if (made[lag])
-        return versions;
-    history_begin(&versions[0]);
+void history_make(struct sim *sim) {
+    history_begin(&sim->reference[0]);
     for (uint32_t step = 0; step < STEPS; step++) {
-        const struct content *used = &versions[history_version_of_step(step, lag)];
-        struct used_group groups[SLOTS];
+        const struct content *used = &sim->reference[history_version_of_step(step, sim->lag)];
+        struct used_group groups[SLOTS] = {0};
         for (uint32_t slot = 0; slot < SLOTS; slot++) {
             struct work_key key = {.stream = WORK_TRAIN, .step = step, .slot = slot};
-            groups[slot] = (struct used_group){history_group_digest(used->data, &key), used->manifest.weights};
+            if (!sim_is_poison(sim, &key))
+                groups[slot] =
+                    (struct used_group){history_group_digest(used->data, &key, true), used->manifest.weights};
         }
-        history_next(&versions[step], groups, &versions[step + 1]);
+        history_next(&sim->reference[step], groups, step == sim->skipped_step, &sim->reference[step + 1]);
     }
-    made[lag] = true;
-    return versions;
 }

@@ -1,6 +1,6 @@
-/* The learner: hub and store are the real ones; training is a hash, and lag, evaluation, retirement, checkpoint and
- * resume are the rules of DESIGN sections 4 and 9. What survives its death is in `checkpoint` and `evaluated`, nowhere
- * else (I7). */
+/* The learner's training thread: it carries out what the real course says (learner/course.h), as learner/run.c does. */
+#include "tests/fault/learner.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,156 +8,18 @@
 #include "common/hub/internal.h"
 #include "common/weights/delta.h"
 #include "proto/proto.h"
-#include "tests/fault/sim.h"
 
-struct checkpoint {
-    uint32_t trained, version_count;
-    struct content versions[STEPS + 1]; /* the newest last */
-};
-
-struct learner {
-    struct sim *sim;
-    struct hub *hub; /* NULL: dead */
-    struct store *store;
-    struct observer *observer;
-    /* of this life */
-    uint32_t trained, offered, version_count;
-    struct content *versions[STEPS + 1]; /* by number, the newest last */
-    struct used_group groups[STEPS][SLOTS];
-    uint8_t arrival[STEPS][SLOTS];
-    uint32_t filled_count[STEPS];
-    bool filled[STEPS][SLOTS], completed[STEPS], eval_filled[STEPS + 1][EVAL_SLOTS], eval_pending[STEPS + 1];
-    bool extra_filled[EXTRA_WORKS][EXTRA_SLOTS], extra_open[EXTRA_WORKS];
-    uint32_t extra_version[EXTRA_WORKS];
-    bool trains, withdraws, stops;
-    uint64_t answers; /* sent */
-    /* what lasts */
-    struct checkpoint checkpoint, writing;
-    bool has_checkpoint, writes;
-    bool evaluated[STEPS + 1], extra_done[EXTRA_WORKS];
-    uint32_t checkpoint_every;
-    /* for the checks */
-    uint32_t most_trained;
-    struct map answered; /* leases */
-    struct hub_counts counts;
-    uint32_t lives;
-};
-
-static const struct content *reference_of(const struct learner *learner, uint32_t version) {
-    return &history_reference(learner->sim->lag)[version];
-}
-
-/* ---- the hub's events ---- */
-
-static void on_send(void *context, peer_id peer, const struct message *message) {
-    struct learner *learner = context;
-    struct sim *sim = learner->sim;
-    if (message->type == MESSAGE_ANSWER) {
-        learner->answers++;
-        if (map_put(&learner->answered, message->answer.lease, learner) != STATUS_OK)
-            abort();
-    }
-    for (uint32_t i = 0; i < LEARNER; i++)
-        if (sim->processes[i].control == peer) {
-            network_send(sim, LEARNER, i, CHANNEL_CONTROL, peer, message);
-            return;
-        }
-}
-
-/* The content that this work must have, from the version that it must sample from. */
-static void check_content(struct sim *sim, const struct message_group *group, const struct content *version) {
-    if (!digest_equal(group->weights, version->manifest.weights))
-        sim_fail(sim, "section 4: stream %u step %u slot %u is not of version %u", group->key.stream, group->key.step,
-                 group->key.slot, version->manifest.version);
-    if (!digest_equal(group_digest(group), history_group_digest(version->data, &group->key)))
-        sim_fail(sim, "stream %u step %u slot %u: its content is not that of version %u", group->key.stream,
-                 group->key.step, group->key.slot, version->manifest.version);
-}
-
-static void fill_once(struct sim *sim, const struct work_key *key, bool *filled) {
-    if (*filled)
-        sim_fail(sim, "I1: stream %u step %u slot %u is handed over twice", key->stream, key->step, key->slot);
-    *filled = true;
-}
-
-static void on_filled(void *context, const struct message_scored *scored) {
-    struct learner *learner = context;
-    struct sim *sim = learner->sim;
-    const struct message_group *group = &scored->group;
-    const struct work_key *key = &group->key;
-    sim_log(sim, "hub takes stream %u step %u slot %u from %s", key->stream, key->step, key->slot,
-            group->actor_name.data);
-    if (key->stream == WORK_TRAIN) {
-        if (key->step >= STEPS || key->slot >= SLOTS || key->step < learner->trained)
-            sim_fail(sim, "I1: step %u slot %u is filled while step %u is next", key->step, key->slot,
-                     learner->trained);
-        check_content(sim, group, reference_of(learner, history_version_of_step(key->step, sim->lag)));
-        fill_once(sim, key, &learner->filled[key->step][key->slot]);
-        learner->arrival[key->step][learner->filled_count[key->step]++] = (uint8_t)key->slot;
-        learner->groups[key->step][key->slot] = (struct used_group){group_digest(group), group->weights};
-    } else if (key->stream == WORK_EVAL) {
-        if (key->step > STEPS || key->slot >= EVAL_SLOTS || !learner->eval_pending[key->step])
-            sim_fail(sim, "evaluation of version %u slot %u was not asked for", key->step, key->slot);
-        check_content(sim, group, reference_of(learner, key->step));
-        fill_once(sim, key, &learner->eval_filled[key->step][key->slot]);
-    } else {
-        check_content(sim, group, reference_of(learner, learner->extra_version[key->step]));
-        fill_once(sim, key, &learner->extra_filled[key->step][key->slot]);
-    }
-}
-
-static bool all(const bool *filled, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++)
-        if (!filled[i])
-            return false;
-    return true;
-}
-
-static void on_completed(void *context, uint8_t stream, uint32_t step) {
-    struct learner *learner = context;
-    sim_log(learner->sim, "stream %u step %u is complete", stream, step);
-    if (stream == WORK_GENERATE) { /* its poison may be skipped */
-        learner->extra_open[step] = false;
-        learner->extra_done[step] = true;
-        return;
-    }
-    bool whole = stream == WORK_TRAIN ? all(learner->filled[step], SLOTS) : all(learner->eval_filled[step], EVAL_SLOTS);
-    if (!whole)
-        sim_fail(learner->sim, "I1: stream %u step %u is complete with slots that are not", stream, step);
-    if (stream == WORK_TRAIN) {
-        learner->completed[step] = true;
-    } else {
-        learner->eval_pending[step] = false;
-        learner->evaluated[step] = true;
-    }
-}
-
-static void on_withdrawn(void *context, uint8_t stream, uint32_t step) {
-    struct learner *learner = context;
-    if (!learner->withdraws)
-        sim_fail(learner->sim, "stream %u step %u is withdrawn while it is needed", stream, step);
-}
-
-static void on_alarm(void *context, bool fatal, const char *name, const char *text) {
-    struct learner *learner = context;
-    sim_log(learner->sim, "alarm: %s %s", name, text);
-    bool stuck = strcmp(name, "slot_stuck") == 0 && !strstr(text, "stream=3");
-    if (fatal || stuck || strcmp(name, "duplicate_mismatch") == 0 || strcmp(name, "canary_mismatch") == 0)
-        sim_fail(learner->sim, "alarm: %s %s", name, text);
+const struct content *learner_expected(const struct learner *learner, uint32_t version) {
+    const struct sim *sim = learner->sim;
+    const struct course_version *kept = course_find(&learner->life->course, version);
+    if (!sim->is_mixed)
+        return &sim->reference[version];
+    if (!kept)
+        sim_fail(learner->sim, "version %u is not kept while a group of it is taken", version);
+    return &((const struct kept *)kept->content)->content;
 }
 
 /* ---- offering ---- */
-
-static struct content *find_version(const struct learner *learner, uint32_t number) {
-    for (uint32_t i = 0; i < learner->version_count; i++)
-        if (learner->versions[i]->manifest.version == number)
-            return learner->versions[i];
-    return NULL;
-}
-
-static struct content *newest(const struct learner *learner) {
-    return learner->versions[learner->version_count - 1];
-}
 
 static void offer(struct learner *learner, uint8_t stream, uint32_t step, uint32_t slots, uint32_t priority,
                   const struct content *version) {
@@ -187,188 +49,294 @@ static void offer(struct learner *learner, uint8_t stream, uint32_t step, uint32
                             .version = version->manifest.version,
                             .slot_count = slots,
                             .slots = templates};
-    if (hub_offer(learner->hub, &work, learner->sim->now_ms) != STATUS_OK)
-        sim_fail(learner->sim, "stream %u step %u cannot be offered: %s", stream, step, status_message());
-}
-
-static void offer_steps(struct learner *learner) {
-    struct sim *sim = learner->sim;
-    for (; learner->offered < STEPS; learner->offered++) {
-        uint32_t number = history_version_of_step(learner->offered, sim->lag);
-        if (number > newest(learner)->manifest.version)
-            return;
-        const struct content *version = find_version(learner, number);
-        if (PLANTED(VERSION_OFF_BY_ONE) && find_version(learner, number + 1))
-            version = find_version(learner, number + 1);
-        if (PLANTED(RESUMED_WITH_NEWEST) && !version)
-            version = newest(learner);
-        if (!version)
-            sim_fail(sim, "step %u needs version %u, which is gone", learner->offered, number);
-        offer(learner, WORK_TRAIN, learner->offered, SLOTS, 2 * learner->offered, version);
-    }
-}
-
-static void offer_eval(struct learner *learner, const struct content *version) {
-    uint32_t number = version->manifest.version;
-    if (number % EVAL_EVERY != 0 || learner->evaluated[number] || learner->eval_pending[number])
-        return;
-    learner->eval_pending[number] = true;
-    memset(learner->eval_filled[number], 0, sizeof learner->eval_filled[number]);
-    offer(learner, WORK_EVAL, number, EVAL_SLOTS, 2 * (number + learner->sim->lag) + 1, version);
+    hub_offer_work(learner, &work);
 }
 
 /* A driver's work beside the training: 0 has a question that kills, 1 is withdrawn a step later. */
 static void offer_extra(struct learner *learner) {
     const struct sim *sim = learner->sim;
-    bool wanted[EXTRA_WORKS] = {sim->has_poison && learner->trained >= 2, sim->has_extra && learner->trained >= 3};
+    struct life *life = learner->life;
+    uint32_t step = course_step(&life->course);
+    bool wanted[EXTRA_WORKS] = {sim->has_poison && sim->poison.stream == WORK_GENERATE && step >= 2,
+                                sim->has_extra && step >= 3};
+    const struct kept *newest = life->course.versions[life->course.version_count - 1].content;
     for (uint32_t i = 0; i < EXTRA_WORKS; i++) {
-        if (!wanted[i] || learner->extra_open[i] || learner->extra_done[i])
+        if (!wanted[i] || life->extra_open[i] || learner->disk.extra_done[i])
             continue;
-        learner->extra_open[i] = true;
-        learner->extra_version[i] = newest(learner)->manifest.version;
-        memset(learner->extra_filled[i], 0, sizeof learner->extra_filled[i]);
-        offer(learner, WORK_GENERATE, i, EXTRA_SLOTS, 2 * learner->trained, newest(learner));
+        life->extra_open[i] = true;
+        life->extra_version[i] = step;
+        memset(life->extra_filled[i], 0, sizeof life->extra_filled[i]);
+        offer(learner, WORK_GENERATE, i, EXTRA_SLOTS, 2 * step, &newest->content);
     }
 }
 
 static void withdraw_extra(struct learner *learner) {
-    if (!learner->extra_open[1])
+    struct life *life = learner->life;
+    if (!life->extra_open[1])
         return;
-    learner->withdraws = true;
-    hub_withdraw(learner->hub, WORK_GENERATE, 1);
-    learner->withdraws = false;
-    learner->extra_open[1] = false;
-    learner->extra_done[1] = true;
+    hub_event_begins(learner, 0, NULL);
+    hub_withdraw(life->hub, WORK_GENERATE, 1);
+    hub_event_ends(learner);
+    learner->disk.extra_done[1] = true;
 }
 
 /* ---- versions ---- */
 
+static void release(void *context) {
+    struct kept *kept = context;
+    if (--kept->references == 0)
+        free(kept);
+}
+
 /* What leads here from the version before, where that is still there. */
-static void publish_delta(struct learner *learner, const struct content *version) {
-    const struct content *before = find_version(learner, version->manifest.version - 1);
+static void make_delta(const struct learner *learner, const struct kept *kept, struct published *out) {
+    uint32_t number = kept->content.manifest.version;
+    const struct course_version *before = number ? course_find(&learner->life->course, number - 1) : NULL;
+    const struct content *from = before ? &((const struct kept *)before->content)->content : NULL;
     uint8_t *data;
-    uint64_t bytes;
-    if (!before || version->manifest.version == 0)
+    if (!from || digest_equal(from->manifest.weights, kept->content.manifest.weights))
         return;
-    if (delta_encode((const uint16_t *)(const void *)before->data, (const uint16_t *)(const void *)version->data,
-                     ELEMENTS, before->manifest.weights, version->manifest.weights, 1, &data, &bytes,
+    if (delta_encode((const uint16_t *)(const void *)from->data, (const uint16_t *)(const void *)kept->content.data,
+                     ELEMENTS, from->manifest.weights, kept->content.manifest.weights, 1, &data, &out->delta_bytes,
                      NULL) != STATUS_OK)
-        sim_fail(learner->sim, "version %u has no delta: %s", version->manifest.version, status_message());
-    struct message_manifest manifest = content_delta_manifest(version->manifest.version, version->manifest.weights,
-                                                              before->manifest.weights, ELEMENTS, bytes);
-    manifest.chunk_bytes = CHUNK_BYTES;
-    if (store_publish_delta(learner->store, &manifest, data) != STATUS_OK ||
-        hub_publish(learner->hub, &manifest, learner->sim->now_ms) != STATUS_OK)
-        sim_fail(learner->sim, "a delta cannot be published: %s", status_message());
+        sim_fail(learner->sim, "version %u has no delta: %s", number, status_message());
+    out->take_delta = data;
+    out->delta_base = from->manifest.weights;
 }
 
 static void add_version(struct learner *learner, const struct content *content) {
     struct sim *sim = learner->sim;
-    struct content *version = malloc(sizeof *version);
-    if (!version)
+    struct life *life = learner->life;
+    struct kept *kept = malloc(sizeof *kept);
+    if (!kept)
         abort();
-    *version = *content;
-    learner->versions[learner->version_count++] = version;
-    struct digest canary = hash128(version->data, WEIGHT_BYTES);
-    hub_canary(learner->hub, &version->manifest.weights, &canary, sim->now_ms);
-    publish_delta(learner, version);
-    if (store_publish(learner->store, &version->manifest, version->data) != STATUS_OK ||
-        hub_publish(learner->hub, &version->manifest, sim->now_ms) != STATUS_OK)
-        sim_fail(sim, "version %u cannot be published: %s", version->manifest.version, status_message());
+    *kept = (struct kept){.content = *content, .references = 2};
+    struct published published = {.version = content->manifest.version,
+                                  .digest = content->manifest.weights,
+                                  .canary = hash128(content->data, WEIGHT_BYTES),
+                                  .data = kept->content.data,
+                                  .elements = ELEMENTS,
+                                  .dtype = DTYPE_BF16,
+                                  .release = release,
+                                  .context = kept};
+    make_delta(learner, kept, &published);
+    course_add(&life->course, published.version, kept, learner->disk.evaluated[published.version]);
+    hub_event_begins(learner, 0, NULL);
+    if (versions_publish(&life->versions, &published, sim_clock(sim, LEARNER)) != STATUS_OK)
+        sim_fail(sim, "version %u cannot be published: %s", published.version, status_message());
+    hub_event_ends(learner);
 }
 
-static void retire_versions(struct learner *learner) {
-    uint32_t needed = history_version_of_step(learner->trained, learner->sim->lag) + PLANTED(RETIRED_EARLY), kept = 0;
-    for (uint32_t v = 0; v < needed; v++)
-        if (learner->eval_pending[v] || (learner->extra_open[0] && learner->extra_version[0] == v) ||
-            (learner->extra_open[1] && learner->extra_version[1] == v))
-            needed = v;
-    for (uint32_t i = 0; i < learner->version_count; i++) {
-        struct content *version = learner->versions[i];
-        if (version->manifest.version >= needed) {
-            learner->versions[kept++] = version;
-            continue;
-        }
-        store_retire(learner->store, version->manifest.weights);
-        hub_retire(learner->hub, &version->manifest.weights);
-        free(version);
-    }
-    learner->version_count = kept;
-    if (needed >= DELTAS_BEHIND) {
-        store_retire_deltas(learner->store, needed - DELTAS_BEHIND + 1);
-        hub_retire_deltas(learner->hub, needed - DELTAS_BEHIND + 1);
-    }
+static void retire(struct learner *learner, const struct course_version *version) {
+    struct life *life = learner->life;
+    hub_event_begins(learner, 0, NULL);
+    if (versions_retire(&life->versions, version->number, version->number + 1, sim_clock(learner->sim, LEARNER)) !=
+        STATUS_OK)
+        sim_fail(learner->sim, "version %u cannot be retired: %s", version->number, status_message());
+    hub_event_ends(learner);
+    release(version->content);
 }
 
 /* ---- checkpoints ---- */
 
-static void begin_checkpoint(struct learner *learner) {
-    if (learner->writes || learner->trained % learner->checkpoint_every != 0)
-        return;
-    struct checkpoint *writing = &learner->writing;
-    uint32_t first = PLANTED(RESUMED_WITH_NEWEST) ? learner->version_count - 1 : 0;
-    learner->writes = true;
-    writing->trained = learner->trained;
+static void begin_checkpoint(struct learner *learner, const struct course_action *action) {
+    struct life *life = learner->life;
+    struct checkpoint *writing = &life->writing;
     writing->version_count = 0;
-    for (uint32_t i = first; i < learner->version_count; i++)
-        writing->versions[writing->version_count++] = *learner->versions[i];
+    for (uint32_t i = 0; i < action->older_count; i++)
+        writing->versions[writing->version_count++] = ((struct kept *)life->course.versions[i].content)->content;
+    writing->versions[writing->version_count++] = ((struct kept *)action->version.content)->content;
+    life->writes = true;
     sim_at(learner->sim, 20 + sim_draw(learner->sim, 300), EVENT_DURABLE, LEARNER, 0);
 }
 
-void learner_durable(struct sim *sim, uint64_t checkpoint) {
-    (void)checkpoint;
+static void checkpoint(struct learner *learner, const struct course_action *action) {
+    struct life *life = learner->life;
+    if (!action->begun || life->write_failed)
+        begin_checkpoint(learner, action);
+    life->waits = action->last && life->writes;
+}
+
+/* Written, or without room on the disk: then training goes on; the last one is tried again, and then the learner ends, and is
+ * started anew. */
+void learner_durable(struct sim *sim) {
     struct learner *learner = sim->learner;
-    learner->checkpoint = learner->writing;
-    learner->has_checkpoint = true;
-    learner->writes = false;
-    sim_log(sim, "the checkpoint of step %u is written", learner->checkpoint.trained);
+    struct life *life = learner->life;
+    struct disk *disk = &learner->disk;
+    uint32_t step = life->writing.versions[life->writing.version_count - 1].manifest.version;
+    if (sim->burst[FAULT_DISK] > 0) {
+        sim->burst[FAULT_DISK]--;
+        sim->fault_counts[FAULT_DISK]++;
+        sim_log(sim, "the checkpoint of step %u fails", step);
+        if (life->waits && life->write_failed) {
+            faults_kill(sim, LEARNER);
+            return;
+        }
+        life->write_failed = true;
+        life->writes = life->waits;
+        if (life->waits)
+            sim_at(sim, 20 + sim_draw(sim, 300), EVENT_DURABLE, LEARNER, 0);
+        learner_wake(learner);
+        return;
+    }
+    if (disk->checkpoint_count == CHECKPOINTS_KEPT)
+        disk->checkpoints[0] = disk->checkpoints[--disk->checkpoint_count];
+    disk->checkpoints[disk->checkpoint_count++] = life->writing;
+    life->writes = life->waits = life->write_failed = false;
+    sim_log(sim, "the checkpoint of step %u is written", step);
+    learner_wake(learner);
 }
 
 /* ---- training ---- */
 
-static void train_when_complete(struct learner *learner) {
-    if (learner->trains || learner->stops || learner->trained == STEPS || !learner->completed[learner->trained])
-        return;
-    learner->trains = true;
+/* As hub_server_take; true: it is there. I8 ends the run. */
+static bool take(struct learner *learner, uint8_t stream, uint32_t step, struct completed_work **out_work) {
+    struct life *life = learner->life;
+    enum status status = collect_take(life->collect, stream, step, 0, out_work);
+    if (status == STATUS_RUN_FAILED) {
+        life->failed = true;
+        course_stop(&life->course);
+    } else if (status != STATUS_OK && status != STATUS_TIMEOUT) {
+        sim_fail(learner->sim, "I1: stream %u step %u is waited for: %s", stream, step, status_message());
+    }
+    return status == STATUS_OK;
+}
+
+static void take_evaluations(struct learner *learner) {
+    struct life *life = learner->life;
+    for (uint32_t i = 0; i < life->course.version_count; i++) {
+        uint32_t number = life->course.versions[i].number;
+        struct completed_work *work;
+        if (life->course.versions[i].eval != COURSE_EVAL_PENDING || !take(learner, WORK_EVAL, number, &work))
+            continue;
+        completed_work_free(&work);
+        learner->disk.evaluated[number] = true;
+        course_evaluated(&life->course, number);
+        sim_row(learner->sim, ROW_COURSE_EVALUATED);
+    }
+}
+
+static void take_extra(struct learner *learner) {
+    struct life *life = learner->life;
+    struct completed_work *work;
+    for (uint32_t i = 0; i < EXTRA_WORKS; i++) {
+        if (!life->extra_open[i] || !take(learner, WORK_GENERATE, i, &work))
+            continue;
+        completed_work_free(&work);
+        life->extra_open[i] = false;
+        learner->disk.extra_done[i] = true;
+    }
+}
+
+/* False: nothing happened. */
+static bool begin_step(struct learner *learner, uint32_t step) {
+    struct life *life = learner->life;
+    if (!take(learner, WORK_TRAIN, step, &life->work))
+        return life->failed;
+    life->trains = true;
     sim_at(learner->sim, 20 + sim_draw(learner->sim, 100), EVENT_TRAINED, LEARNER, 0);
+    return true;
 }
 
-static void begin_event(struct learner *learner, peer_id connection, const struct message *message) {
-    observer_before(learner->sim, learner->observer, learner->hub, connection, message);
+/* I4: what is kept is what steps to come and evaluations sample from, and the newest. */
+static void check_kept(const struct learner *learner) {
+    const struct course *course = &learner->life->course;
+    uint32_t step = course_step(course), oldest = history_version_of_step(step, learner->sim->lag);
+    for (uint32_t i = 0; i < course->version_count; i++)
+        if (course->versions[i].number < oldest && course->versions[i].eval == COURSE_EVAL_NONE)
+            sim_fail(learner->sim, "I4: version %u is kept for nothing", course->versions[i].number);
 }
 
-static void end_event(struct learner *learner) {
-    hub_check(learner->hub);
-    observer_after(learner->sim, learner->observer, learner->hub);
-    train_when_complete(learner);
+/* False: it waits. */
+static bool carry_out(struct learner *learner, const struct course_action *action) {
+    struct life *life = learner->life;
+    static const enum row rows[] = {[COURSE_OFFER_STEP] = ROW_COURSE_OFFER_STEP,
+                                    [COURSE_OFFER_EVAL] = ROW_COURSE_OFFER_EVAL,
+                                    [COURSE_RETIRE] = ROW_COURSE_RETIRE,
+                                    [COURSE_CHECKPOINT] = ROW_COURSE_CHECKPOINT,
+                                    [COURSE_TRAIN] = ROW_COURSE_TRAIN,
+                                    [COURSE_AWAIT_EVAL] = ROW_COURSE_AWAIT_EVAL,
+                                    [COURSE_END] = ROW_COURSE_END};
+    const struct kept *kept = action->version.content;
+    sim_row(learner->sim, rows[action->what]);
+    switch (action->what) {
+    case COURSE_OFFER_STEP:
+        offer(learner, WORK_TRAIN, action->step, SLOTS, action->priority, &kept->content);
+        return true;
+    case COURSE_OFFER_EVAL:
+        offer(learner, WORK_EVAL, action->version.number, EVAL_SLOTS, action->priority, &kept->content);
+        return true;
+    case COURSE_RETIRE:
+        retire(learner, &action->version);
+        return true;
+    case COURSE_CHECKPOINT:
+        checkpoint(learner, action);
+        return true;
+    case COURSE_TRAIN:
+        check_kept(learner);
+        return begin_step(learner, action->step);
+    case COURSE_AWAIT_EVAL:
+        if (course_step(&life->course) < STEPS)
+            sim_row(learner->sim, ROW_COURSE_TOO_MANY_EVALS);
+        return false;
+    case COURSE_END:
+        life->ended = true;
+    }
+    return false;
+}
+
+/* The thread's loop, as far as it goes. A checkpoint waits for the one before it, the last one until it is written. */
+void learner_turn(struct sim *sim) {
+    struct learner *learner = sim->learner;
+    struct life *life = learner->life;
+    bool goes = true;
+    life->turns = false;
+    while (goes && !life->trains && !life->waits) {
+        take_evaluations(learner);
+        take_extra(learner);
+        if (life->action.what != COURSE_CHECKPOINT)
+            course_next(&life->course, &life->action);
+        course_check(&life->course);
+        if (life->action.what == COURSE_CHECKPOINT && !life->action.begun && life->writes)
+            break;
+        struct course_action action = life->action;
+        life->action = (struct course_action){.what = COURSE_END};
+        goes = carry_out(learner, &action);
+    }
+    if (!life->trains && !life->course.stopped)
+        offer_extra(learner);
+}
+
+void learner_wake(struct learner *learner) {
+    struct life *life = learner->life;
+    if (life->turns || life->trains)
+        return;
+    life->turns = true;
+    sim_at(learner->sim, sim_draw(learner->sim, 20), EVENT_TURN, LEARNER, 0);
 }
 
 void learner_trained(struct sim *sim) {
     struct learner *learner = sim->learner;
-    uint32_t step = learner->trained;
-    struct used_group groups[SLOTS];
-    if (learner->stops)
-        return;
+    struct life *life = learner->life;
+    uint32_t step = course_step(&life->course);
+    struct used_group groups[SLOTS] = {0};
     struct content version;
-    for (uint32_t i = 0; i < SLOTS; i++)
-        groups[i] = learner->groups[step][PLANTED(ARRIVAL_ORDER) ? learner->arrival[step][i] : i];
-    history_next(newest(learner), groups, &version);
-    if (!digest_equal(version.history, reference_of(learner, step + 1)->history))
+    for (uint32_t i = 0; i < SLOTS; i++) {
+        const struct message_scored *scored = life->work->groups[i];
+        if (scored)
+            groups[i] = (struct used_group){group_digest(&scored->group), scored->group.weights};
+    }
+    completed_work_free(&life->work);
+    history_next(learner_expected(learner, step), groups, step == sim->skipped_step, &version);
+    if (!sim->is_mixed && !digest_equal(version.history, sim->reference[step + 1].history))
         sim_fail(sim, "version %u has another history than in the undisturbed run", step + 1);
-    learner->trains = false;
-    learner->trained++;
-    if (learner->trained > learner->most_trained)
-        learner->most_trained = learner->trained;
+    life->trains = false;
+    if (step + 1 > learner->most_trained)
+        learner->most_trained = step + 1;
     sim_log(sim, "step %u is trained", step);
-    begin_event(learner, 0, NULL);
     withdraw_extra(learner);
     add_version(learner, &version);
-    offer_steps(learner);
-    retire_versions(learner);
-    offer_eval(learner, newest(learner));
-    offer_extra(learner);
-    begin_checkpoint(learner);
-    end_event(learner);
+    learner_turn(sim);
 }
 
 /* ---- life ---- */
@@ -379,42 +347,37 @@ void learner_create(struct sim *sim) {
         abort();
     learner->sim = sim;
     learner->observer = observer_create();
-    learner->checkpoint_every = 1 + sim_draw(sim, 3);
+}
+
+/* The newest checkpoint that is whole. */
+static void restore(struct learner *learner) {
+    const struct disk *disk = &learner->disk;
+    struct content version;
+    if (disk->checkpoint_count == 0) {
+        history_begin(&version);
+        add_version(learner, &version);
+        return;
+    }
+    const struct checkpoint *newest = &disk->checkpoints[disk->checkpoint_count - 1];
+    for (uint32_t i = 0; i < newest->version_count; i++)
+        add_version(learner, &newest->versions[i]);
+    sim_log(learner->sim, "the learner goes on from step %u", course_step(&learner->life->course));
 }
 
 void learner_start(struct sim *sim) {
     struct learner *learner = sim->learner;
-    struct hub_settings settings = {.run_id = 42,
-                                    .incarnation = sim_incarnation(sim),
-                                    .run = "sim",
-                                    .config = {1, 2},
-                                    .fingerprint = {text_of("b"), text_of("cpu"), text_of(""), text_of("x")},
-                                    .skip_stuck = sim->has_poison,
-                                    .heartbeat_ms = HEARTBEAT_MS,
-                                    .lease_ms = LEASE_MS,
-                                    .weights_endpoint = "ipc:///w",
-                                    .valid_vocab = VOCABULARY,
-                                    .positions_max = 64};
-    struct hub_events events = {learner, on_send, on_filled, on_completed, on_withdrawn, on_alarm, NULL};
-    if (hub_create(&settings, &events, &learner->hub) != STATUS_OK || store_create(&learner->store) != STATUS_OK)
+    struct course_settings settings = {sim->lag, STEPS, sim->eval_every, EVALS_MAX, sim->checkpoint_every};
+    learner->life = calloc(1, sizeof *learner->life);
+    if (!learner->life)
         abort();
     learner->lives++;
-    observer_new_hub(learner->observer);
-    begin_event(learner, 0, NULL);
-    if (learner->has_checkpoint) {
-        learner->trained = learner->offered = learner->checkpoint.trained + PLANTED(RESUMED_A_STEP_LATE);
-        for (uint32_t i = 0; i < learner->checkpoint.version_count; i++)
-            add_version(learner, &learner->checkpoint.versions[i]);
-    } else {
-        struct content version;
-        history_begin(&version);
-        add_version(learner, &version);
-    }
-    for (uint32_t i = 0; i < learner->version_count; i++)
-        offer_eval(learner, learner->versions[i]);
-    offer_steps(learner);
-    offer_extra(learner);
-    end_event(learner);
+    learner->life->action.what = COURSE_END;
+    course_init(&learner->life->course, &settings);
+    hub_thread_start(learner);
+    restore(learner);
+    if (course_start(&learner->life->course) != STATUS_OK)
+        sim_fail(sim, "I7: %s", status_message());
+    learner_turn(sim);
 }
 
 static void add_counts(struct hub_counts *sum, const struct hub_counts *counts) {
@@ -425,28 +388,42 @@ static void add_counts(struct hub_counts *sum, const struct hub_counts *counts) 
     sum->lost += counts->lost;
 }
 
+/* A crash may leave the newest checkpoint damaged: it is passed over, where there is one before it. */
+static void damage(struct learner *learner) {
+    struct sim *sim = learner->sim;
+    if (sim->burst[FAULT_DAMAGE] == 0 || learner->disk.checkpoint_count < 2)
+        return;
+    sim->burst[FAULT_DAMAGE]--;
+    sim->fault_counts[FAULT_DAMAGE]++;
+    learner->disk.checkpoint_count--;
+    sim_log(sim, "the newest checkpoint is damaged");
+}
+
 void learner_kill(struct sim *sim) {
     struct learner *learner = sim->learner;
-    if (!learner->hub)
+    struct life *life = learner->life;
+    if (!life)
         return;
-    add_counts(&learner->counts, hub_counted(learner->hub));
-    hub_destroy(&learner->hub);
-    store_destroy(&learner->store);
-    for (uint32_t i = 0; i < learner->version_count; i++)
-        free(learner->versions[i]);
-    size_t first = offsetof(struct learner, trained), last = offsetof(struct learner, checkpoint);
-    memset((char *)learner + first, 0, last - first);
-    learner->writes = false;
+    add_counts(&learner->counts, hub_counted(life->hub));
+    completed_work_free(&life->work);
+    hub_thread_end(learner);
+    for (uint32_t i = 0; i < life->course.version_count; i++)
+        release(life->course.versions[i].content);
+    memset(life, 0xdd, sizeof *life); /* I7 */
+    free(life);
+    learner->life = NULL;
+    damage(learner);
 }
 
 void learner_stop(struct sim *sim) {
     struct learner *learner = sim->learner;
-    if (!learner->hub)
+    if (!learner->life)
         return;
-    learner->stops = true;
-    begin_event(learner, 0, NULL);
-    hub_drain(learner->hub, sim->now_ms, 300, "the learner stops");
-    end_event(learner);
+    course_stop(&learner->life->course);
+    hub_event_begins(learner, 0, NULL);
+    hub_drain(learner->life->hub, sim_clock(sim, LEARNER), 300, "the learner stops");
+    hub_event_ends(learner);
+    learner_wake(learner);
 }
 
 void learner_destroy(struct sim *sim) {
@@ -456,81 +433,47 @@ void learner_destroy(struct sim *sim) {
     free(sim->learner);
 }
 
-/* ---- what comes in ---- */
-
-void learner_tick(struct sim *sim) {
-    begin_event(sim->learner, 0, NULL);
-    hub_tick(sim->learner->hub, sim->now_ms);
-    end_event(sim->learner);
-}
-
-void learner_message(struct sim *sim, peer_id connection, const struct message *message) {
-    struct learner *learner = sim->learner;
-    const struct peer *peer = hub_peer(learner->hub, connection);
-    bool is_delivery = message->type == MESSAGE_SCORED && peer && peer->role == ROLE_REWARD;
-    uint64_t answers = learner->answers;
-    begin_event(learner, connection, message);
-    hub_message(learner->hub, connection, message, sim->now_ms);
-    end_event(learner);
-    if (is_delivery && learner->answers != answers + 1)
-        sim_fail(sim, "section 3: a delivery got %llu answers", (unsigned long long)(learner->answers - answers));
-}
-
-static bool reply(void *context, const struct message *message) {
-    struct event *to = context;
-    struct sim *sim = (struct sim *)(void *)to->frame;
-    network_send(sim, LEARNER, to->process, CHANNEL_WEIGHTS, to->connection, message);
-    return true;
-}
-
-void learner_fetch(struct sim *sim, uint32_t from, const struct message *message) {
-    struct event to = {.process = (uint8_t)from, .connection = sim->processes[from].control, .frame = (char *)sim};
-    if (message->type == MESSAGE_FETCH && sim->processes[from].alive)
-        store_fetch(sim->learner->store, &message->fetch, reply, &to);
-}
-
-void learner_malformed(struct sim *sim, peer_id connection) {
-    begin_event(sim->learner, connection, NULL);
-    hub_malformed(sim->learner->hub, connection, "it cannot be read");
-    end_event(sim->learner);
-}
-
-void learner_disconnected(struct sim *sim, peer_id connection) {
-    if (!sim->learner->hub)
-        return;
-    begin_event(sim->learner, connection, NULL);
-    hub_disconnected(sim->learner->hub, connection, sim->now_ms);
-    end_event(sim->learner);
-}
-
 /* ---- queries ---- */
 
 bool learner_done(const struct sim *sim) {
     const struct learner *learner = sim->learner;
-    if (!learner->hub || learner->trained < STEPS || (sim->has_poison && !learner->extra_done[0]))
+    if (!learner->life || !learner->life->ended || learner->life->course.stopped != learner->life->failed)
         return false;
-    for (uint32_t v = 0; v <= STEPS; v += EVAL_EVERY)
-        if (!learner->evaluated[v])
-            return false;
-    return true;
+    bool has_extra = sim->has_poison && sim->poison.stream == WORK_GENERATE;
+    return learner->life->failed || !has_extra || learner->disk.extra_done[0];
+}
+
+bool learner_failed(const struct sim *sim) {
+    return sim->learner->life && sim->learner->life->failed;
 }
 
 uint32_t learner_steps(const struct sim *sim) {
     return sim->learner->most_trained;
 }
 
-bool learner_is_poison(const struct sim *sim, const struct work_key *key) {
-    return sim->has_poison && key->stream == WORK_GENERATE && key->step == 0 && key->slot == 1;
-}
-
-bool learner_answered(const struct sim *sim, uint64_t lease) {
-    return map_get(&sim->learner->answered, lease) != NULL;
+/* The run's directory at its end. */
+static void check_disk(const struct learner *learner) {
+    struct sim *sim = learner->sim;
+    const struct disk *disk = &learner->disk;
+    uint32_t steps = learner->life->failed ? course_step(&learner->life->course) : STEPS;
+    const struct checkpoint *last = &disk->checkpoints[disk->checkpoint_count > 0 ? disk->checkpoint_count - 1 : 0];
+    const struct content *newest = &last->versions[last->version_count > 0 ? last->version_count - 1 : 0];
+    if (newest->manifest.version != steps)
+        sim_fail(sim, "the last checkpoint is of step %u, not of step %u", newest->manifest.version, steps);
+    if (steps > 0 && !sim->is_mixed && !digest_equal(newest->history, sim->reference[steps].history))
+        sim_fail(sim, "the run ends with another digest than the undisturbed run");
+    for (uint32_t v = 0; v <= STEPS && !learner->life->failed; v += sim->eval_every)
+        if (!disk->evaluated[v])
+            sim_fail(sim, "the run ends, and version %u was not evaluated", v);
+    if (sim->has_poison && !learner->stuck)
+        sim_fail(sim, "I8: a question killed whoever answered it, and nobody says so");
 }
 
 void learner_end(struct sim *sim, struct totals *totals) {
     struct learner *learner = sim->learner;
     struct hub_counts counts = learner->counts;
-    add_counts(&counts, hub_counted(learner->hub));
+    check_disk(learner);
+    add_counts(&counts, hub_counted(learner->life->hub));
     if (!sim->disturbed && (counts.lost || counts.expired || counts.duplicates))
         sim_fail(sim, "undisturbed, and yet %llu leases were lost, %llu expired", (unsigned long long)counts.lost,
                  (unsigned long long)counts.expired);

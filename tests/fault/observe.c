@@ -46,6 +46,10 @@ void observer_new_hub(struct observer *observer) {
     memset(observer, 0, sizeof *observer);
 }
 
+void observer_withdrawn(struct observer *observer, uint8_t stream, uint32_t step) {
+    memset(observer->slots[stream][step], SLOT_OPEN, sizeof observer->slots[stream][step]);
+}
+
 void observer_before(struct sim *sim, struct observer *observer, const struct hub *hub, peer_id connection,
                      const struct message *message) {
     (void)sim;
@@ -99,7 +103,8 @@ static void watch_kept(struct sim *sim, const struct observer *observer, const s
     }
     bool is_delivery = observer->message && observer->message->type == MESSAGE_SCORED;
     bool was_active = before->status == LEASE_STATUS_ACTIVE, was_expired = before->status == LEASE_STATUS_EXPIRED;
-    if (was_active && lease->status == LEASE_STATUS_EXPIRED && sim->now_ms >= before->deadline_ms && !observer->stood)
+    if (was_active && lease->status == LEASE_STATUS_EXPIRED && sim_clock(sim, LEARNER) >= before->deadline_ms &&
+        !observer->stood)
         sim_row(sim, ROW_LEASE_EXPIRED);
     else if (was_expired && lease->status == LEASE_STATUS_ACTIVE)
         sim_row(sim, ROW_LEASE_REVIVED);

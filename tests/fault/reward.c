@@ -115,7 +115,7 @@ void reward_start(struct sim *sim, uint32_t index) {
                                        .endpoint = text_of(reward->endpoint),
                                        .key = text_of("")};
     struct worker_actions actions = {reward, on_control, on_actor};
-    if (worker_create(&settings, &actions, sim->now_ms, &reward->worker) != STATUS_OK)
+    if (worker_create(&settings, &actions, sim_clock(sim, ACTORS + index), &reward->worker) != STATUS_OK)
         sim_fail(sim, "%s: %s", sim_name(ACTORS + index), status_message());
     sim->rewards[index] = reward;
 }
@@ -133,7 +133,7 @@ void reward_kill(struct sim *sim, uint32_t index) {
 void reward_tick(struct sim *sim, uint32_t index) {
     struct reward *reward = sim->rewards[index];
     const struct process *process = &sim->processes[ACTORS + index];
-    worker_tick(reward->worker, sim->now_ms);
+    worker_tick(reward->worker, sim_clock(sim, ACTORS + index));
     watch(reward, STATUS_OK);
     if (!process->stopping || (!worker_drained(reward->worker) && sim->now_ms < process->leave_ms))
         return;
@@ -145,12 +145,12 @@ void reward_tick(struct sim *sim, uint32_t index) {
 
 void reward_control(struct sim *sim, uint32_t index, const struct message *message) {
     struct reward *reward = sim->rewards[index];
-    watch(reward, worker_control(reward->worker, message, sim->now_ms));
+    watch(reward, worker_control(reward->worker, message, sim_clock(sim, ACTORS + index)));
 }
 
 void reward_actor(struct sim *sim, uint32_t index, peer_id peer, const struct message *message, size_t bytes) {
     struct reward *reward = sim->rewards[index];
-    worker_actor(reward->worker, peer, message, bytes, sim->now_ms);
+    worker_actor(reward->worker, peer, message, bytes, sim_clock(sim, ACTORS + index));
     watch(reward, STATUS_OK);
 }
 

@@ -32,7 +32,7 @@
     X(SYNC_WANTED, "sync: idle wanted fetching")                                                                       \
     X(SYNC_COMPLETE, "sync: fetching last chunk ready")                                                                \
     X(SYNC_TAKEN, "sync: ready taken idle")                                                                            \
-    X(SYNC_CHAIN_TAKEN, "sync: ready deltas taken idle")                                                                \
+    X(SYNC_CHAIN_TAKEN, "sync: ready deltas taken idle")                                                               \
     X(SYNC_DELTA_REFUSED, "sync: fetching a delta is not what was announced, another way")                             \
     X(SYNC_DELTA_GONE, "sync: fetching delta gone, another way")                                                       \
     X(SYNC_CHAIN_REFUSED, "sync: deltas cannot be applied, another way")                                               \
@@ -63,13 +63,23 @@
     X(WORKER_SENT, "reward worker's group: scored sent")                                                               \
     X(WORKER_RESENT, "reward worker's group: sent no answer, another hub sent again")                                  \
     X(WORKER_ANSWERED, "reward worker's group: sent answer to the actor forgotten")                                    \
-    X(WORKER_DRAINED, "reward worker: joined stop drained")
+    X(WORKER_DRAINED, "reward worker: joined stop drained")                                                            \
+    X(COURSE_OFFER_STEP, "learner: a version is there, its step is offered")                                           \
+    X(COURSE_OFFER_EVAL, "learner: an evaluation is wanted and offered")                                               \
+    X(COURSE_RETIRE, "learner: a version that nothing samples from is retired")                                        \
+    X(COURSE_CHECKPOINT, "learner: a checkpoint is begun")                                                             \
+    X(COURSE_TRAIN, "learner: a step is waited for and trained")                                                       \
+    X(COURSE_EVALUATED, "learner: an evaluation is written down")                                                      \
+    X(COURSE_AWAIT_EVAL, "learner: at the end, an evaluation is waited for")                                           \
+    X(COURSE_TOO_MANY_EVALS, "learner: training waits for the oldest evaluation")                                      \
+    X(COURSE_END, "learner: the run is over")                                                                          \
+    X(STUCK_ENDS, "learner: slot_stuck ends the run")
 
 enum row {
 #define X(name, text) ROW_##name,
     ROWS(X)
 #undef X
-    ROW_COUNT
+        ROW_COUNT
 };
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/rng.h"
+#include "proto/proto.h"
 
 /* ---- chance ---- */
 
@@ -21,6 +22,19 @@ bool sim_chance(struct sim *sim, uint32_t of_thousand) {
 
 uint64_t sim_incarnation(struct sim *sim) {
     return (uint64_t)++sim->next_incarnation << 32;
+}
+
+int64_t sim_clock(const struct sim *sim, uint32_t process) {
+    return sim->now_ms - sim->processes[process].behind_ms;
+}
+
+struct fingerprint sim_fingerprint(bool other_class) {
+    return (struct fingerprint){text_of("b"), text_of("cpu"), text_of(""), text_of(other_class ? "y" : "x")};
+}
+
+bool sim_is_poison(const struct sim *sim, const struct work_key *key) {
+    return sim->has_poison && key->stream == sim->poison.stream && key->step == sim->poison.step &&
+           key->slot == sim->poison.slot;
 }
 
 void sim_row(struct sim *sim, enum row row) {
@@ -168,11 +182,14 @@ static void handle(struct sim *sim, struct event *event) {
     case EVENT_LOADED:
         actor_loaded(sim, event->process);
         break;
+    case EVENT_TURN:
+        learner_turn(sim);
+        break;
     case EVENT_TRAINED:
         learner_trained(sim);
         break;
     case EVENT_DURABLE:
-        learner_durable(sim, event->argument);
+        learner_durable(sim);
         break;
     case EVENT_FAULT:
         faults_apply(sim, event->argument);
@@ -203,15 +220,39 @@ static void dispatch(struct sim *sim, struct event *event) {
 
 /* ---- a run ---- */
 
+/* One seed in eight has a question that kills: of the training, of an evaluation or of a driver. One in four of the first
+ * two is not skipped, and ends the run. */
+static void draw_poison(struct sim *sim) {
+    uint32_t evals = STEPS / sim->eval_every;
+    sim->has_poison = sim_draw(sim, 8) == 0;
+    sim->poison = (struct work_key){.stream = (uint8_t)(WORK_TRAIN + sim_draw(sim, 3))};
+    sim->skips_stuck = sim->poison.stream == WORK_GENERATE || sim_draw(sim, 4) > 0;
+    if (sim->poison.stream == WORK_TRAIN)
+        sim->poison.step = 1 + sim_draw(sim, STEPS - 1);
+    else if (sim->poison.stream == WORK_EVAL)
+        sim->poison.step = sim->eval_every * (1 + sim_draw(sim, evals));
+    sim->poison.slot = sim_draw(sim, EXTRA_SLOTS);
+}
+
+static void draw_run(struct sim *sim) {
+    sim->lag = (uint32_t)(sim->seed % (LAG_MAX + 1));
+    sim->eval_every = 1 + sim_draw(sim, 3);
+    sim->checkpoint_every = 1 + sim_draw(sim, 3);
+    sim->skipped_step = sim_draw(sim, 2 * STEPS);
+    if (!sim->disturbed)
+        return;
+    sim->has_extra = sim_draw(sim, 4) == 0;
+    draw_poison(sim);
+}
+
 static void begin(struct sim *sim) {
     arena_init(&sim->arena, 1u << 24);
     sim->next_connection = 1000;
     sim->next_incarnation = 100;
     sim->now_ms = 1000;
     sim->latency_ms = 1 + sim_draw(sim, 15);
-    sim->lag = (uint32_t)(sim->seed % (LAG_MAX + 1));
-    sim->has_extra = sim->disturbed && sim_draw(sim, 4) == 0;
-    sim->has_poison = sim->disturbed && sim_draw(sim, 8) == 0;
+    draw_run(sim);
+    history_make(sim);
     faults_plan(sim);
     learner_create(sim);
     for (uint32_t i = 0; i < PROCESSES; i++)
@@ -237,7 +278,7 @@ void sim_run(struct sim *sim, uint64_t seed, bool disturbed, bool logs, uint64_t
     sim->logs = logs;
     sim->rows = rows;
     begin(sim);
-    while (!learner_done(sim) || !faults_done(sim)) {
+    while (!learner_done(sim) || (!faults_done(sim) && !learner_failed(sim))) {
         struct event event = pop(sim);
         sim->now_ms = event.at_ms;
         if (sim->now_ms > TIME_MAX_MS)

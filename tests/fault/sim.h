@@ -20,7 +20,7 @@
 enum {
     STEPS = 10,
     SLOTS = 8,
-    EVAL_EVERY = 3, /* versions 0, 3, 6, 9 */
+    EVALS_MAX = 2, /* pending at once */
     EVAL_SLOTS = 4,
     EXTRA_SLOTS = 3, /* of a driver's work beside the training */
     EXTRA_WORKS = 2,
@@ -34,14 +34,13 @@ enum {
     ELEMENTS = 160, /* bf16, in ten chunks: more than FETCH_WINDOW */
     WEIGHT_BYTES = ELEMENTS * 2,
     CHUNK_BYTES = 32,
-    CHANGED = 6,       /* weights, from one version to the next: three deltas are cheaper than a snapshot */
-    DELTAS_BEHIND = 2, /* versions below the lowest that is served to which deltas still lead */
+    CHANGED = 6, /* weights, from one version to the next: three deltas are cheaper than a snapshot */
     HEARTBEAT_MS = 500,
     LEASE_MS = 3000,
     TICK_MS = 100,
-    STOP = 7,          /* token */
+    STOP = 7, /* token */
     VOCABULARY = 100,
-    HELD_LIMIT = 3,    /* groups that an actor generates at once */
+    HELD_LIMIT = 3, /* groups that an actor generates at once */
     ACTOR_JOBS = 64,
     FAULTS_MAX = 12,
     FAULTS_LEAST = 5,
@@ -65,14 +64,15 @@ struct used_group {
     struct digest group, weights;
 };
 void history_begin(struct content *out_version);
-/* The version after a step on these groups [SLOTS]. */
-void history_next(const struct content *before, const struct used_group *groups, struct content *out_version);
-void history_group(const uint8_t *weights, const struct work_key *key, struct made_group *out_group);
+/* The version after a step on these groups [SLOTS]; zero: a slot that was skipped. skipped: the update was, and its weights are
+ * those of the version before. */
+void history_next(const struct content *before, const struct used_group *groups, bool skipped,
+                  struct content *out_version);
+/* Actors of another class compute other bits. */
+void history_group(const uint8_t *weights, const struct work_key *key, bool same_class, struct made_group *out_group);
 /* The digest that the hub must see (group_digest). */
-struct digest history_group_digest(const uint8_t *weights, const struct work_key *key);
+struct digest history_group_digest(const uint8_t *weights, const struct work_key *key, bool same_class);
 uint32_t history_version_of_step(uint32_t step, uint32_t lag);
-/* The undisturbed run of a lag, without any process: [STEPS + 1] versions. */
-const struct content *history_reference(uint32_t lag);
 
 /* ---- the simulation ---- */
 enum fault {
@@ -84,11 +84,13 @@ enum fault {
     FAULT_CUT,
     FAULT_DROP,
     FAULT_DUPLICATE,
-    FAULT_DELAY,   /* behind what is sent later */
+    FAULT_DELAY, /* behind what is sent later */
     FAULT_TRUNCATE,
     FAULT_CORRUPT, /* a chunk of weights, under a right or a wrong hash */
     FAULT_FOREIGN, /* groups of another run, configuration, version or shape */
     FAULT_LEARNER, /* killed, resumed from its checkpoint */
+    FAULT_DISK,    /* a checkpoint cannot be written */
+    FAULT_DAMAGE,  /* the newest checkpoint is damaged when the learner comes back */
     FAULT_COUNT
 };
 
@@ -96,18 +98,19 @@ enum channel { CHANNEL_CONTROL, CHANNEL_GROUPS, CHANNEL_WEIGHTS, CHANNEL_COUNT }
 
 struct process {
     bool alive;
-    uint32_t life;        /* counts restarts */
-    peer_id control;      /* its connection at the hub; those below `cut_below` carry nothing any more */
+    uint32_t life;   /* counts restarts */
+    peer_id control; /* its connection at the hub; those below `cut_below` carry nothing any more */
     peer_id cut_below;
     int64_t paused_until_ms, slow_until_ms, stalled_until_ms;
-    bool stopping;        /* drains */
+    int64_t behind_ms; /* its clock */
+    bool stopping;     /* drains */
     int64_t leave_ms;
 };
 
 struct planned {
     enum fault kind;
-    uint32_t step;        /* when so many steps were trained, */
-    int64_t delay_ms;     /* and so much later */
+    uint32_t step;    /* when so many steps were trained, */
+    int64_t delay_ms; /* and so much later */
     uint32_t process, amount;
     bool scheduled, done;
 };
@@ -119,8 +122,14 @@ struct learner;
 
 struct sim {
     uint64_t seed;
-    uint32_t draws, lag;
+    uint32_t draws, lag, eval_every, checkpoint_every;
+    uint32_t skipped_step; /* its update is skipped; STEPS: none */
+    bool has_poison;       /* a question kills whoever answers it: */
+    struct work_key poison;
+    bool skips_stuck; /* run.skip_stuck; without it such a question ends the run (I8) */
+    bool is_mixed;    /* actors of another class have their part in the result */
     bool disturbed, logs;
+    struct content reference[STEPS + 1]; /* the undisturbed run, without any process */
     int64_t now_ms;
     struct arena arena; /* of the message that is handed over */
     /* events by time, a binary heap */
@@ -143,7 +152,7 @@ struct sim {
     /* faults */
     struct planned faults[FAULTS_MAX];
     uint32_t fault_count, fault_counts[FAULT_COUNT];
-    bool has_extra, has_poison;
+    bool has_extra;
     uint64_t events;
     uint64_t *rows; /* [ROW_COUNT] shared between the processes of main.c */
 };
@@ -152,6 +161,8 @@ struct totals {
     uint64_t seeds, events, kills, duplicates, expired, revived, copies, restarts, simulated_ms, faults[FAULT_COUNT];
 };
 
+/* history.c: sim->reference. */
+void history_make(struct sim *sim);
 /* Run one seed to its end. */
 void sim_run(struct sim *sim, uint64_t seed, bool disturbed, bool logs, uint64_t *rows, struct totals *totals);
 uint32_t sim_draw(struct sim *sim, uint32_t bound);
@@ -165,9 +176,23 @@ extern bool sim_log_all; /* each line at once */
 extern char sim_cache[]; /* an empty directory */
 const char *sim_name(uint32_t process);
 uint64_t sim_incarnation(struct sim *sim);
+/* What this process takes for the time. */
+int64_t sim_clock(const struct sim *sim, uint32_t process);
+struct fingerprint sim_fingerprint(bool other_class);
+bool sim_is_poison(const struct sim *sim, const struct work_key *key);
 
 /* ---- events ---- */
-enum event_kind { EVENT_FRAME, EVENT_TICK, EVENT_GENERATE, EVENT_LOADED, EVENT_TRAINED, EVENT_DURABLE, EVENT_FAULT, EVENT_START };
+enum event_kind {
+    EVENT_FRAME,
+    EVENT_TICK,
+    EVENT_GENERATE,
+    EVENT_LOADED,
+    EVENT_TURN,
+    EVENT_TRAINED,
+    EVENT_DURABLE,
+    EVENT_FAULT,
+    EVENT_START
+};
 
 struct event {
     int64_t at_ms;
@@ -192,7 +217,7 @@ void network_send_frame(struct sim *sim, uint32_t from, uint32_t to, enum channe
 void network_arrive(struct sim *sim, struct event *event);
 void network_cut(struct sim *sim, uint32_t process, bool noticed);
 
-/* ---- learner.c ---- */
+/* ---- learner.c, hub.c ---- */
 void learner_create(struct sim *sim);
 void learner_destroy(struct sim *sim);
 void learner_start(struct sim *sim); /* from its checkpoint */
@@ -203,11 +228,12 @@ void learner_message(struct sim *sim, peer_id connection, const struct message *
 void learner_fetch(struct sim *sim, uint32_t from, const struct message *message);
 void learner_malformed(struct sim *sim, peer_id connection);
 void learner_disconnected(struct sim *sim, peer_id connection);
+void learner_turn(struct sim *sim);
 void learner_trained(struct sim *sim);
-void learner_durable(struct sim *sim, uint64_t checkpoint);
+void learner_durable(struct sim *sim);
 bool learner_done(const struct sim *sim);
+bool learner_failed(const struct sim *sim);    /* ended by I8 */
 uint32_t learner_steps(const struct sim *sim); /* the most that were ever trained */
-bool learner_is_poison(const struct sim *sim, const struct work_key *key);
 void learner_end(struct sim *sim, struct totals *totals);
 /* Did the hub answer this lease's group? */
 bool learner_answered(const struct sim *sim, uint64_t lease);
@@ -217,6 +243,8 @@ struct observer;
 struct observer *observer_create(void);
 void observer_destroy(struct observer **observer);
 void observer_new_hub(struct observer *observer);
+/* Its slots may be offered again. */
+void observer_withdrawn(struct observer *observer, uint8_t stream, uint32_t step);
 /* Around every event of the hub; message: NULL for a tick or what the learner does. */
 void observer_before(struct sim *sim, struct observer *observer, const struct hub *hub, peer_id connection,
                      const struct message *message);
