@@ -39,16 +39,18 @@ static enum status check_list(const struct model_file *list, uint32_t count) {
     return STATUS_OK;
 }
 
-static struct digest list_digest(const struct model_file *list, uint32_t count) {
+static enum status list_digest(const struct model_file *list, uint32_t count, struct digest *out_digest) {
     struct buf text = {0};
     for (uint32_t i = 0; i < count; i++) {
         char hex[DIGEST_HEX_BYTES];
         digest_format(list[i].digest, hex);
         buf_printf(&text, "%s %s\n", hex, list[i].name.data);
     }
-    struct digest digest = hash128(text.data, text.bytes);
+    if (!buf_ok(&text))
+        return fail(STATUS_NO_MEMORY, "no memory: model files");
+    *out_digest = hash128(text.data, text.bytes);
     buf_deinit(&text);
-    return digest;
+    return STATUS_OK;
 }
 
 /* Whether list[at] is on disk as it should be. */
@@ -95,8 +97,10 @@ enum status files_create(const char *cache, const struct model_file *list, uint3
         files->list[i].digest = list[i].digest;
     }
     char hex[DIGEST_HEX_BYTES];
-    digest_format(list_digest(list, count), hex);
+    struct digest digest;
     enum status status;
+    TRY_GOTO(list_digest(list, count, &digest), failed);
+    digest_format(digest, hex);
     TRY_GOTO(fs_join(files->directory, cache, hex), failed);
     TRY_GOTO(fs_make_directories(files->directory), failed);
     TRY_GOTO(next(files, now_ms), failed);
@@ -139,7 +143,7 @@ enum status files_chunk(struct files *files, const struct message_chunk *chunk, 
 enum status files_gone(struct files *files, const struct message_gone *gone) {
     if (files_done(files) || gone->kind != FETCH_FILE || !digest_equal(gone->object, files->list[files->at].digest))
         return STATUS_OK;
-    return fail(STATUS_NOT_FOUND, "%s: the learner offered it and no longer has it: %s", files->list[files->at].name,
+    return fail(STATUS_AGAIN, "%s: the learner offered it and does not give it: %s", files->list[files->at].name,
                 gone->reason.data);
 }
 

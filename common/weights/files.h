@@ -20,7 +20,7 @@ enum status files_create(const char *cache, const struct model_file *list, uint3
 void files_destroy(struct files **files);
 
 enum status files_chunk(struct files *files, const struct message_chunk *chunk, int64_t now_ms);
-/* A file that the hub offered and no longer has: STATUS_NOT_FOUND, final. */
+/* A file that the hub offered and does not give: STATUS_AGAIN, final for this process. */
 enum status files_gone(struct files *files, const struct message_gone *gone);
 void files_tick(struct files *files, int64_t now_ms);
 

@@ -1,5 +1,6 @@
 #include "common/weights/store.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 static const char *const file_names[] = {
     "config.json", "generation_config.json", "tokenizer.json",          "tokenizer_config.json", "vocab.json",
     "merges.txt",  "added_tokens.json",      "special_tokens_map.json", "chat_template.jinja"};
+#define REASON_BYTES 128
 #define FILE_NAMES (sizeof file_names / sizeof *file_names)
 
 struct version {
@@ -209,6 +211,23 @@ static void reply_gone(const struct message_fetch *fetch, const char *reason, st
     reply(context, &message);
 }
 
+/* "": read; else what is wrong. */
+static void read_file(int fd, void *data, uint32_t bytes, uint64_t at, char out_reason[REASON_BYTES]) {
+    out_reason[0] = '\0';
+    for (uint32_t done = 0; done < bytes;) {
+        ssize_t got = pread(fd, (uint8_t *)data + done, bytes - done, (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            snprintf(out_reason, REASON_BYTES, "the learner cannot read it: %s", strerror(errno));
+        else if (got == 0)
+            snprintf(out_reason, REASON_BYTES, "the file was cut on the learner's disk");
+        if (got <= 0)
+            return;
+        done += (uint32_t)got;
+    }
+}
+
 void store_fetch(struct store *store, const struct message_fetch *fetch, store_reply reply, void *context) {
     static const char *const absent[] = {[FETCH_SNAPSHOT] = "this version is retired or was never published",
                                          [FETCH_DELTA] = "this delta is retired or was never published",
@@ -226,8 +245,11 @@ void store_fetch(struct store *store, const struct message_fetch *fetch, store_r
         uint64_t first = index * object.chunk_bytes, left = object.bytes - first;
         uint32_t bytes = left < object.chunk_bytes ? (uint32_t)left : object.chunk_bytes;
         const uint8_t *data = object.data ? object.data + first : store->chunk;
-        if (!object.data && pread(object.fd, store->chunk, bytes, (off_t)first) != (ssize_t)bytes) {
-            reply_gone(fetch, "the file was changed on the learner's disk", reply, context);
+        char reason[REASON_BYTES] = "";
+        if (!object.data)
+            read_file(object.fd, store->chunk, bytes, first, reason);
+        if (reason[0]) {
+            reply_gone(fetch, reason, reply, context);
             return;
         }
         struct message message = {.type = MESSAGE_CHUNK};
