@@ -53,7 +53,7 @@ void nth_exempt(bool exempt) {
 
 /* ---- whether this call is the one ---- */
 
-static bool fails(enum nth_class class) {
+bool nth_fails(enum nth_class class) {
     if (exempted || !atomic_load(&armed) || plan.class != class)
         return false;
     uint64_t call = atomic_fetch_add(&calls, 1) + 1;
@@ -66,7 +66,7 @@ static bool fails(enum nth_class class) {
 }
 
 static bool path_fails(enum nth_class class, const char *path) {
-    return (!plan.under || strstr(path, plan.under)) && fails(class);
+    return (!plan.under || strstr(path, plan.under)) && nth_fails(class);
 }
 
 /* Reading needs no space on the disk. */
@@ -109,26 +109,26 @@ static void *count_block(void *block) {
 }
 
 void *__wrap_malloc(size_t bytes) {
-    return fails(NTH_ALLOC) ? NULL : count_block(__real_malloc(bytes));
+    return nth_fails(NTH_ALLOC) ? NULL : count_block(__real_malloc(bytes));
 }
 
 void *__wrap_calloc(size_t count, size_t bytes) {
-    return fails(NTH_ALLOC) ? NULL : count_block(__real_calloc(count, bytes));
+    return nth_fails(NTH_ALLOC) ? NULL : count_block(__real_calloc(count, bytes));
 }
 
 void *__wrap_realloc(void *block, size_t bytes) {
-    if (fails(NTH_ALLOC))
+    if (nth_fails(NTH_ALLOC))
         return NULL;
     void *moved = __real_realloc(block, bytes);
     return block ? moved : count_block(moved);
 }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes) {
-    return fails(NTH_ALLOC) ? NULL : count_block(__real_aligned_alloc(alignment, bytes));
+    return nth_fails(NTH_ALLOC) ? NULL : count_block(__real_aligned_alloc(alignment, bytes));
 }
 
 int __wrap_posix_memalign(void **block, size_t alignment, size_t bytes) {
-    if (fails(NTH_ALLOC))
+    if (nth_fails(NTH_ALLOC))
         return ENOMEM;
     int error = __real_posix_memalign(block, alignment, bytes);
     if (error == 0)
@@ -137,7 +137,7 @@ int __wrap_posix_memalign(void **block, size_t alignment, size_t bytes) {
 }
 
 char *__wrap_strdup(const char *text) {
-    return fails(NTH_ALLOC) ? NULL : count_block(__real_strdup(text));
+    return nth_fails(NTH_ALLOC) ? NULL : count_block(__real_strdup(text));
 }
 
 void __wrap_free(void *block) {
@@ -146,7 +146,7 @@ void __wrap_free(void *block) {
 }
 
 XXH3_state_t *__wrap_XXH3_createState(void) {
-    return fails(NTH_ALLOC) ? NULL : count_block(__real_XXH3_createState());
+    return nth_fails(NTH_ALLOC) ? NULL : count_block(__real_XXH3_createState());
 }
 
 XXH_errorcode __wrap_XXH3_freeState(XXH3_state_t *state) {
@@ -163,7 +163,7 @@ void nth_init(void) {
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument);
 
 int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument) {
-    return fails(NTH_THREAD) ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
+    return nth_fails(NTH_THREAD) ? EAGAIN : __real_pthread_create(thread, attributes, start, argument);
 }
 
 /* ---- files ---- */
@@ -294,5 +294,5 @@ ALIAS(void *, mmap, void *at, size_t bytes, int protection, int flags, int fd, o
 int __real_zmq_send(void *socket, const void *data, size_t bytes, int flags);
 
 int __wrap_zmq_send(void *socket, const void *data, size_t bytes, int flags) {
-    return fails(NTH_SEND) ? -1 : __real_zmq_send(socket, data, bytes, flags);
+    return nth_fails(NTH_SEND) ? -1 : __real_zmq_send(socket, data, bytes, flags);
 }

@@ -48,6 +48,8 @@ uint64_t nth_disarm(void);
 uint64_t nth_hits(void);
 /* Allocations of Candor's code that are not freed. */
 int64_t nth_live(void);
+/* For what a test plays itself: a call of this class happens here; true: it is the one that fails. */
+bool nth_fails(enum nth_class class);
 /* The calling thread counts and fails no more, or again: for what a test does in between. */
 void nth_exempt(bool exempt);
 

@@ -7,4 +7,9 @@ void a_checkpoint_that_is_written(void **state);
 void a_checkpoint_that_is_loaded(void **state);
 void a_checkpointer_that_is_opened(void **state);
 
+/* weights.c */
+void versions_that_go_from_a_store_to_a_sync(void **state);
+void model_files_that_go_to_a_cache(void **state);
+void versions_that_a_hub_publishes_and_retires(void **state);
+
 #endif
