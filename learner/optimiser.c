@@ -80,26 +80,16 @@ void optimiser_zero_gradient(struct optimiser *optimiser) {
     device->ops->zero(device, optimiser->gradient, (size_t)optimiser->model->layout->total * sizeof(float));
 }
 
-static void adamw_range(struct optimiser *o, int64_t first, int64_t end, const struct adamw_step *step) {
+/* Only matrices decay. */
+static void decay(struct optimiser *o, float factor) {
     struct device *device = o->model->device;
-    char *weights = (char *)o->model->data + (size_t)first * dtype_bytes(o->model->type);
-    device->ops->adamw(device, weights, o->model->type, o->remainder ? o->remainder + first : NULL, o->m + first,
-                       o->v + first, o->gradient + first, end - first, step);
-}
-
-/* Runs of tensors that are all matrices or all vectors: only matrices decay. */
-static void adamw_all(struct optimiser *o, const struct adamw_step *step) {
     const struct parameter_layout *layout = o->model->layout;
-    if (step->weight_decay == 0) {
-        adamw_range(o, 0, layout->total, step);
-        return;
-    }
-    struct adamw_step plain = *step;
-    plain.weight_decay = 0;
     for (int32_t i = 0; i < layout->count; i++) {
         const struct tensor_entry *entry = &layout->entries[i];
-        int64_t end = entry->offset + (int64_t)entry->rows * entry->cols;
-        adamw_range(o, entry->offset, end, entry->rank == 2 ? step : &plain);
+        if (entry->rank == 2)
+            device->ops->decay(device, (char *)o->model->data + (size_t)entry->offset * dtype_bytes(o->model->type),
+                               o->model->type, o->remainder ? o->remainder + entry->offset : NULL,
+                               (int64_t)entry->rows * entry->cols, factor);
     }
 }
 
@@ -121,12 +111,14 @@ enum status optimiser_update(struct optimiser *o, uint64_t step, double loss, st
             .beta1 = (float)o->settings.beta1,
             .beta2 = (float)o->settings.beta2,
             .eps = (float)o->settings.eps,
-            .weight_decay = (float)o->settings.weight_decay,
             .bias1 = (float)(1 - o->beta1_power),
             .bias2 = (float)(1 - o->beta2_power),
             .grad_scale = (float)update.clip_factor,
         };
-        adamw_all(o, &adamw);
+        if (o->settings.weight_decay > 0)
+            decay(o, 1.0f - adamw.lr * (float)o->settings.weight_decay);
+        device->ops->adamw(device, o->model->data, o->model->type, o->remainder, o->m, o->v, o->gradient,
+                           o->model->layout->total, &adamw);
         TRY(device->ops->synchronize(device));
     }
     *out_update = update;

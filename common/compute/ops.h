@@ -62,7 +62,7 @@ struct attention_shape {
 };
 
 struct adamw_step {
-    float lr, beta1, beta2, eps, weight_decay;
+    float lr, beta1, beta2, eps;
     float bias1, bias2; /* 1 - beta^t, computed in double */
     float grad_scale;   /* clip factor */
 };
@@ -161,8 +161,11 @@ struct ops {
                    float top_p);
 
     /* ---- flat buffers ---- */
-    /* AdamW on exact fp32 masters held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL and
-     * type F32: w is the fp32 master itself. m, v fp32. g is not changed. */
+    /* Masters are exact fp32 held as bf16 w + 16-bit remainder (round half away, engine.md section 7); rem NULL and type F32: w
+     * is the fp32 master itself.
+     * AdamW's decay, before its step: w *= factor. */
+    void (*decay)(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor);
+    /* AdamW's step without decay. m, v fp32. g is not changed. */
     void (*adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                   int64_t count, const struct adamw_step *step);
     /* host *out = sum of squares, in double, over fixed blocks in order; waits. NaN and infinity propagate. */

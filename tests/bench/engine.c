@@ -288,7 +288,7 @@ static void run_sample(const void *job) {
 
 static void run_adamw(const void *job) {
     const struct simple *s = job;
-    struct adamw_step step = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.0f, 0.1f, 0.001f, 1.0f};
+    struct adamw_step step = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.001f, 1.0f};
     uint16_t *w;
     memcpy(&w, &s->w.data, sizeof w);
     bench.ops->adamw(bench.device, w, DTYPE_BF16, s->rem, s->b, s->c, s->a, (int64_t)s->R * s->H, &step);

@@ -393,7 +393,7 @@ static void run_sample(struct bench *b) {
 }
 
 static void run_adamw(struct bench *b) {
-    struct adamw_step step = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.0f, 0.1f, 0.001f, 1.0f};
+    struct adamw_step step = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.001f, 1.0f};
     b->ops->adamw(b->device, b->a, DTYPE_BF16, b->b, b->c, b->d, b->e, b->s->flat, &step);
 }
 

@@ -105,6 +105,7 @@ void cuda_sample(struct device *device, int32_t *ids, float *lp, const float *lo
                  float top_p);
 
 /* optimizer.cu */
+void cuda_decay(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor);
 void cuda_adamw(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                 int64_t count, const struct adamw_step *step);
 void cuda_sum_squares(struct device *device, double *host_out, const float *g, int64_t count);

@@ -5,48 +5,73 @@
 
 #define FLAT_LANES 256
 
-/* ---- AdamW: 26 bytes an element with a split master, 28 without ---- */
-
-/* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w (1 - lr wd) - lr (m / bias1) / (sqrt(v / bias2) + eps) */
-DEVICE float adamw_element(float w, float *m_at, float *v_at, float g_at, const struct adamw_step &s) {
-    float g = g_at * s.grad_scale;
-    float m = fmaf(s.beta1, *m_at, (1.0f - s.beta1) * g);
-    float v = fmaf(s.beta2, *v_at, (1.0f - s.beta2) * g * g);
-    *m_at = m;
-    *v_at = v;
-    float update = m / s.bias1 / (sqrtf(v / s.bias2) + s.eps);
-    return fmaf(-s.lr, update, w * (1.0f - s.lr * s.weight_decay));
-}
+/* ---- masters ---- */
 
 /* The exact fp32 master of a bf16 weight is u = (w << 16) + remainder as a signed 16-bit number, modulo 2^32; the weight is u
  * rounded half away (cpu/kernels/optimizer.c). */
-KERNEL void adamw_split_kernel(uint16_t *w, uint16_t *rem, float *m, float *v, const float *g, int64_t count,
-                               struct adamw_step step) {
-    int64_t i = (int64_t)blockIdx.x * FLAT_LANES + threadIdx.x;
-    if (i >= count)
-        return;
-    float master = f32_of_bits(((uint32_t)w[i] << 16) + (uint32_t)(int32_t)(int16_t)rem[i]);
-    uint32_t u = bits_of_f32(adamw_element(master, &m[i], &v[i], g[i], step)), high = (u + 0x8000u) >> 16;
-    w[i] = (uint16_t)high;
-    rem[i] = (uint16_t)(u - (high << 16));
+struct masters {
+    void *w;
+    uint16_t *rem; /* NULL: w is fp32 */
+};
+
+DEVICE float master_load(const struct masters &c, int64_t i) {
+    if (c.rem == NULL)
+        return ((const float *)c.w)[i];
+    return f32_of_bits(((uint32_t)((const uint16_t *)c.w)[i] << 16) + (uint32_t)(int32_t)(int16_t)c.rem[i]);
 }
 
-KERNEL void adamw_kernel(float *w, float *m, float *v, const float *g, int64_t count, struct adamw_step step) {
+DEVICE void master_store(const struct masters &c, int64_t i, float value) {
+    if (c.rem == NULL) {
+        ((float *)c.w)[i] = value;
+        return;
+    }
+    uint32_t u = bits_of_f32(value), high = (u + 0x8000u) >> 16;
+    ((uint16_t *)c.w)[i] = (uint16_t)high;
+    c.rem[i] = (uint16_t)(u - (high << 16));
+}
+
+static struct masters masters_of(void *w, enum dtype type, uint16_t *rem) {
+    ASSERT(type == DTYPE_F32 || rem != NULL);
+    struct masters masters = {w, type == DTYPE_F32 ? NULL : rem};
+    return masters;
+}
+
+/* 8 bytes an element */
+KERNEL void decay_kernel(struct masters masters, int64_t count, float factor) {
     int64_t i = (int64_t)blockIdx.x * FLAT_LANES + threadIdx.x;
     if (i < count)
-        w[i] = adamw_element(w[i], &m[i], &v[i], g[i], step);
+        master_store(masters, i, master_load(masters, i) * factor);
+}
+
+void cuda_decay(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor) {
+    struct masters masters = masters_of(w, type, rem);
+    if (count > 0)
+        LAUNCH(device, decay_kernel, dim3(blocks_for(count, FLAT_LANES)), FLAT_LANES, masters, count, factor);
+}
+
+/* ---- AdamW: 28 bytes an element ---- */
+
+/* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m / bias1) / (sqrt(v / bias2) + eps) */
+DEVICE float adamw_element(float w, float &m, float &v, float g, const struct adamw_step &s) {
+    g *= s.grad_scale;
+    m = fmaf(s.beta1, m, (1.0f - s.beta1) * g);
+    v = fmaf(s.beta2, v, (1.0f - s.beta2) * g * g);
+    float update = m / s.bias1 / (sqrtf(v / s.bias2) + s.eps);
+    return fmaf(-s.lr, update, w);
+}
+
+KERNEL void adamw_kernel(struct masters masters, float *m, float *v, const float *g, int64_t count,
+                         struct adamw_step step) {
+    int64_t i = (int64_t)blockIdx.x * FLAT_LANES + threadIdx.x;
+    if (i < count)
+        master_store(masters, i, adamw_element(master_load(masters, i), m[i], v[i], g[i], step));
 }
 
 void cuda_adamw(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                 int64_t count, const struct adamw_step *step) {
-    ASSERT(type == DTYPE_F32 || rem != NULL);
-    dim3 grid(blocks_for(count, FLAT_LANES));
-    if (count <= 0)
-        return;
-    if (type == DTYPE_BF16)
-        LAUNCH(device, adamw_split_kernel, grid, FLAT_LANES, (uint16_t *)w, rem, m, v, g, count, *step);
-    else
-        LAUNCH(device, adamw_kernel, grid, FLAT_LANES, (float *)w, m, v, g, count, *step);
+    struct masters masters = masters_of(w, type, rem);
+    if (count > 0)
+        LAUNCH(device, adamw_kernel, dim3(blocks_for(count, FLAT_LANES)), FLAT_LANES, masters, m, v, g, count, *step);
 }
 
 /* ---- sum of squares: a warp SQUARES_BLOCK elements, then one warp the blocks' sums, each in one order, in double ---- */

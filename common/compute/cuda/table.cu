@@ -33,6 +33,7 @@ extern const struct ops cuda_ops = {
     cuda_logprob_forward,
     cuda_logprob_backward,
     cuda_sample,
+    cuda_decay,
     cuda_adamw,
     cuda_sum_squares,
     cuda_digest,

@@ -253,10 +253,10 @@ static float adamw_step(struct golden *g, struct moments *moments, int step) {
                                  .beta1 = 0.9f,
                                  .beta2 = 0.999f,
                                  .eps = 1e-4f,
-                                 .weight_decay = 0.1f,
                                  .bias1 = (float)(1.0 - pow(0.9, step)),
                                  .bias2 = (float)(1.0 - pow(0.999, step)),
                                  .grad_scale = clip < 1.0 ? (float)clip : 1.0f};
+    ops->decay(g->device, g->model->data, g->model->type, moments->remainders, total, 1.0f - s.lr * 0.1f);
     ops->adamw(g->device, g->model->data, g->model->type, moments->remainders, moments->m, moments->v, g->gradients,
                total, &s);
     return (float)loss;

@@ -5,7 +5,6 @@ static const struct adamw_step step = {.lr = 1e-3f,
                                        .beta1 = 0.9f,
                                        .beta2 = 0.999f,
                                        .eps = 1e-8f,
-                                       .weight_decay = 0.01f,
                                        .bias1 = 0.271f,
                                        .bias2 = 0.002997f,
                                        .grad_scale = 0.5f};
@@ -13,7 +12,7 @@ static const struct adamw_step step = {.lr = 1e-3f,
 static const int64_t counts[] = {1, 255, 256, 1000};
 
 /* Correctly rounded operations in one order: equal bits, in both storages. */
-static void adamw_has_the_same_bits(void **state) {
+static void decay_and_adamw_have_the_same_bits(void **state) {
     (void)state;
     for (int c = 0; c < 4; c++) {
         int64_t count = counts[c];
@@ -31,6 +30,10 @@ static void adamw_has_the_same_bits(void **state) {
         float *m2 = copy_floats(m, count), *v2 = copy_floats(v, count);
         float *d_m2 = device_floats(m, count), *d_v2 = device_floats(v, count);
         for (int i = 0; i < 2; i++) {
+            cpu->ops->decay(cpu, w, DTYPE_F32, NULL, count, 0.99f);
+            cuda->ops->decay(cuda, d_w, DTYPE_F32, NULL, count, 0.99f);
+            cpu->ops->decay(cpu, w16, DTYPE_BF16, rem, count, 0.99f);
+            cuda->ops->decay(cuda, d_w16, DTYPE_BF16, d_rem, count, 0.99f);
             cpu->ops->adamw(cpu, w, DTYPE_F32, NULL, m, v, g, count, &step);
             cuda->ops->adamw(cuda, d_w, DTYPE_F32, NULL, d_m, d_v, d_g, count, &step);
             cpu->ops->adamw(cpu, w16, DTYPE_BF16, rem, m2, v2, g, count, &step);
@@ -93,7 +96,7 @@ static void digest_is_equal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_teardown(adamw_has_the_same_bits, twin_free_all),
+        cmocka_unit_test_teardown(decay_and_adamw_have_the_same_bits, twin_free_all),
         cmocka_unit_test_teardown(sum_of_squares_agrees, twin_free_all),
         cmocka_unit_test_teardown(digest_is_equal, twin_free_all),
     };

@@ -9,8 +9,8 @@
 #define EACH_DEVICE(d) for (int d = 0; d < device_count; d++)
 
 static const struct adamw_step steps[] = {
-    {1e-3f, 0.9f, 0.999f, 1e-8f, 0.0f, 0.1f, 0.001f, 1.0f},
-    {1e-6f, 0.9f, 0.95f, 1e-6f, 0.1f, 0.19f, 0.0975f, 0.25f},
+    {1e-3f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.001f, 1.0f},
+    {1e-6f, 0.9f, 0.95f, 1e-6f, 0.19f, 0.0975f, 0.25f},
 };
 
 static void adamw_is_near_the_reference_and_alike_on_every_path(void **state) {
@@ -28,7 +28,7 @@ static void adamw_is_near_the_reference_and_alike_on_every_path(void **state) {
             want_v[i] = (double)step->beta2 * (double)v[i] + (1 - (double)step->beta2) * scaled * scaled;
             double update =
                 want_m[i] / (double)step->bias1 / (sqrt(want_v[i] / (double)step->bias2) + (double)step->eps);
-            want_w[i] = (double)w[i] * (1 - (double)step->lr * (double)step->weight_decay) - (double)step->lr * update;
+            want_w[i] = (double)w[i] - (double)step->lr * update;
         }
         EACH_DEVICE(d) {
             float *w2 = copy_floats(w, COUNT), *m2 = copy_floats(m, COUNT), *v2 = copy_floats(v, COUNT),
@@ -79,13 +79,36 @@ static void split_masters_are_fp32_masters(void **state) {
     }
 }
 
+/* One rounded product, on masters of either kind, and nothing beyond count. */
+static void decay_multiplies_the_masters(void **state) {
+    (void)state;
+    static const int64_t counts[] = {1, 16, 777};
+    EACH_DEVICE(d)
+    for (int c = 0; c < 3; c++) {
+        int64_t count = counts[c];
+        float *w = random_floats(count + 1), *before = copy_floats(w, count + 1);
+        uint16_t *high = bytes_of((size_t)count * 2 + 2), *rem = bytes_of((size_t)count * 2 + 2), want_high, want_rem;
+        for (int64_t i = 0; i <= count; i++)
+            split(w[i], &high[i], &rem[i]);
+        devices[d]->ops->decay(devices[d], w, DTYPE_F32, NULL, count, 0.999f);
+        devices[d]->ops->decay(devices[d], high, DTYPE_BF16, rem, count, 0.999f);
+        for (int64_t i = 0; i <= count; i++) {
+            float want = i < count ? before[i] * 0.999f : before[i];
+            assert_true(bits_of_f32(w[i]) == bits_of_f32(want));
+            split(want, &want_high, &want_rem);
+            assert_true(high[i] == want_high && rem[i] == want_rem);
+        }
+        fixture_free_all(NULL);
+    }
+}
+
 /* A step of learning rate 0 joins and splits: nothing may change. Patterns of every exponent, sign, and of the ties. */
 static void split_and_join_lose_nothing(void **state) {
     (void)state;
     enum { COUNT = 2 * 256 * 64 };
     static const uint32_t tails[8] = {0x7fff, 0x8000, 0x8001, 0x17fff, 0x18000, 0x18001, 0, 0xffff};
     EACH_DEVICE(d) {
-        struct adamw_step still = {0.0f, 0.9f, 0.999f, 1e-8f, 0.0f, 0.1f, 0.001f, 1.0f};
+        struct adamw_step still = {0.0f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.001f, 1.0f};
         float *m = floats(COUNT), *v = floats(COUNT), *g = floats(COUNT);
         uint16_t *high = bytes_of(COUNT * 2), *rem = bytes_of(COUNT * 2), *high0, *rem0;
         for (uint32_t i = 0; i < COUNT; i++) {
@@ -258,6 +281,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(adamw_is_near_the_reference_and_alike_on_every_path),
         TEST(split_masters_are_fp32_masters),
+        TEST(decay_multiplies_the_masters),
         TEST(split_and_join_lose_nothing),
         TEST(sum_of_squares_is_exact_and_passes_on_what_is_not_finite),
         TEST(digest_is_the_sum_of_the_mixes_wherever_it_is_cut),

@@ -75,6 +75,7 @@ void PATH(sample)(struct device *device, int32_t *ids, float *lp, const float *l
                   float top_p);
 
 /* optimizer.c */
+void PATH(decay)(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor);
 void PATH(adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                  int64_t count, const struct adamw_step *step);
 void PATH(sum_squares)(struct device *device, double *host_out, const float *g, int64_t count);

@@ -4,39 +4,83 @@
 
 #define FLAT_GRAIN 65536
 
-struct adamw {
+/* ---- masters ---- */
+
+struct masters {
     void *w;
     enum dtype type;
     uint16_t *rem;
+};
+
+/* Elements i .. i+n-1, n at most LANES. */
+static inline __attribute__((always_inline)) v16 masters_load(const struct masters *c, int64_t i, int64_t n) {
+    if (c->type == DTYPE_F32)
+        return v16_load_some((const float *)c->w + i, n);
+    uint16_t high[LANES] = {0}, rest[LANES] = {0};
+    memcpy(high, (const uint16_t *)c->w + i, (size_t)n * sizeof *high);
+    memcpy(rest, c->rem + i, (size_t)n * sizeof *rest);
+    return v16_join(high, rest);
+}
+
+static inline __attribute__((always_inline)) void masters_store(const struct masters *c, int64_t i, v16 value,
+                                                                int64_t n) {
+    if (c->type == DTYPE_F32) {
+        v16_store_some((float *)c->w + i, value, n);
+        return;
+    }
+    uint16_t high[LANES], rest[LANES];
+    v16_split(value, high, rest);
+    memcpy((uint16_t *)c->w + i, high, (size_t)n * sizeof *high);
+    memcpy(c->rem + i, rest, (size_t)n * sizeof *rest);
+}
+
+struct decay {
+    struct masters masters;
+    float factor;
+};
+
+static inline __attribute__((always_inline)) void decay_some(const struct decay *c, int64_t i, int64_t n) {
+    masters_store(&c->masters, i, v16_mul(masters_load(&c->masters, i, n), v16_set(c->factor)), n);
+}
+
+static void decay_range(void *context, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    const struct decay *c = context;
+    int64_t i = begin;
+    for (; i + LANES <= end; i += LANES)
+        decay_some(c, i, LANES);
+    if (i < end)
+        decay_some(c, i, end - i);
+}
+
+void PATH(decay)(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor) {
+    ASSERT(type == DTYPE_F32 || rem != NULL);
+    struct decay context = {{w, type, rem}, factor};
+    team_for(cpu_team(device), count, FLAT_GRAIN / 4, decay_range, &context);
+}
+
+/* ---- AdamW ---- */
+
+struct adamw {
+    struct masters masters;
     float *m, *v;
     const float *g;
     struct adamw_step step;
 };
 
-/* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w (1 - lr wd) - lr (m / bias1) / (sqrt(v / bias2) + eps) */
+/* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w - lr (m / bias1) / (sqrt(v / bias2) + eps) */
 static inline v16 adamw_step(const struct adamw_step *s, v16 w, v16 g, v16 *m, v16 *v) {
     g = v16_mul(g, v16_set(s->grad_scale));
     *m = v16_fma(v16_set(s->beta1), *m, v16_mul(v16_set(1.0f - s->beta1), g));
     *v = v16_fma(v16_set(s->beta2), *v, v16_mul(v16_mul(v16_set(1.0f - s->beta2), g), g));
     v16 spread = v16_add(v16_sqrt(v16_div(*v, v16_set(s->bias2))), v16_set(s->eps));
     v16 update = v16_div(v16_div(*m, v16_set(s->bias1)), spread);
-    return v16_fma(v16_set(-s->lr), update, v16_mul(w, v16_set(1.0f - s->lr * s->weight_decay)));
+    return v16_fma(v16_set(-s->lr), update, w);
 }
 
-/* Elements i .. i+n-1, n at most LANES. */
 static inline __attribute__((always_inline)) void adamw_some(const struct adamw *c, int64_t i, int64_t n) {
     v16 m = v16_load_some(c->m + i, n), v = v16_load_some(c->v + i, n), g = v16_load_some(c->g + i, n);
-    if (c->type == DTYPE_F32) {
-        float *w = (float *)c->w + i;
-        v16_store_some(w, adamw_step(&c->step, v16_load_some(w, n), g, &m, &v), n);
-    } else {
-        uint16_t *w = (uint16_t *)c->w + i, high[LANES] = {0}, rest[LANES] = {0};
-        memcpy(high, w, (size_t)n * sizeof *w);
-        memcpy(rest, c->rem + i, (size_t)n * sizeof *w);
-        v16_split(adamw_step(&c->step, v16_join(high, rest), g, &m, &v), high, rest);
-        memcpy(w, high, (size_t)n * sizeof *w);
-        memcpy(c->rem + i, rest, (size_t)n * sizeof *w);
-    }
+    masters_store(&c->masters, i, adamw_step(&c->step, masters_load(&c->masters, i, n), g, &m, &v), n);
     v16_store_some(c->m + i, m, n);
     v16_store_some(c->v + i, v, n);
 }
@@ -54,9 +98,11 @@ static void adamw_range(void *context, int64_t begin, int64_t end, int thread) {
 void PATH(adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                  int64_t count, const struct adamw_step *step) {
     ASSERT(type == DTYPE_F32 || rem != NULL);
-    struct adamw context = {w, type, rem, m, v, g, *step};
+    struct adamw context = {{w, type, rem}, m, v, g, *step};
     team_for(cpu_team(device), count, FLAT_GRAIN / 4, adamw_range, &context);
 }
+
+/* ---- sum of squares ---- */
 
 /* Blocks of FLAT_GRAIN elements, in each sixteen running double sums (products of floats are exact in double), added in
  * lane order; the blocks' sums are added in block order. */

@@ -32,6 +32,7 @@ const struct ops PATH(cpu_ops) = {
     .logprob_forward = PATH(logprob_forward),
     .logprob_backward = PATH(logprob_backward),
     .sample = PATH(sample),
+    .decay = PATH(decay),
     .adamw = PATH(adamw),
     .sum_squares = PATH(sum_squares),
     .digest = PATH(digest),
