@@ -67,6 +67,20 @@ struct adamw_step {
     float grad_scale;   /* clip factor */
 };
 
+/* Elements of a block of eight-bit moments. bitsandbytes' size: one greatest value does for few neighbours, and the two of
+ * them cost 1/32 of a byte an element (the paper's 2048 would save that, and let eight times as many suffer from an outlier). */
+#define MOMENT_BLOCK 256
+
+/* Moments of eight bits (moments.h), device memory; all zero: both moments are 0. */
+struct moments8 {
+    uint8_t *m, *v;         /* [count] codes */
+    float *m_most, *v_most; /* [moment_blocks(count)] the greatest |m|, the greatest v */
+};
+
+static inline int64_t moment_blocks(int64_t count) {
+    return (count + MOMENT_BLOCK - 1) / MOMENT_BLOCK;
+}
+
 struct ops {
     /* ---- memory; bytes of 0 is allowed ---- */
     enum status (*allocate)(struct device *device, size_t bytes, void **out_memory); /* zeroed, 64-byte aligned */
@@ -168,6 +182,10 @@ struct ops {
     /* AdamW's step without decay. m, v fp32. g is not changed. */
     void (*adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                   int64_t count, const struct adamw_step *step);
+    /* The same with moments of eight bits: decoded, stepped in fp32, coded again; w is moved by what was not yet coded. Blocks
+     * are counted from where the pointers point: a part of a buffer (a shard) begins at a multiple of MOMENT_BLOCK. */
+    void (*adamw8)(struct device *device, void *w, enum dtype type, uint16_t *rem, const struct moments8 *moments,
+                   const float *g, int64_t count, const struct adamw_step *step);
     /* host *out = sum of squares, in double, over fixed blocks in order; waits. NaN and infinity propagate. */
     void (*sum_squares)(struct device *device, double *host_out, const float *g, int64_t count);
     /* host *out = sum over i of mix(first + i, bits of w[i]) modulo 2^128 (digest.h; DESIGN section 8); waits. */

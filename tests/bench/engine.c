@@ -294,6 +294,17 @@ static void run_adamw(const void *job) {
     bench.ops->adamw(bench.device, w, DTYPE_BF16, s->rem, s->b, s->c, s->a, (int64_t)s->R * s->H, &step);
 }
 
+/* Codes and the blocks' greatest are whatever lies there: s->c is not negative, and any byte is a code. */
+static void run_adamw8(const void *job) {
+    const struct simple *s = job;
+    struct adamw_step step = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.001f, 1.0f};
+    int64_t count = (int64_t)s->R * s->H;
+    struct moments8 moments = {(uint8_t *)s->b, (uint8_t *)s->b + count, s->c, s->c + moment_blocks(count)};
+    uint16_t *w;
+    memcpy(&w, &s->w.data, sizeof w);
+    bench.ops->adamw8(bench.device, w, DTYPE_BF16, s->rem, &moments, s->a, count, &step);
+}
+
 static void run_sum_squares(const void *job) {
     const struct simple *s = job;
     double sum;
@@ -348,6 +359,7 @@ static void bench_rest(void) {
         bench_simple("sample", run_sample, rows[s][0], rows[s][1], 4);
     }
     bench_simple("adamw", run_adamw, 1000, 16384, 28);
+    bench_simple("adamw8", run_adamw8, 1000, 16384, 16);
     bench_simple("sum_squares", run_sum_squares, 1000, 16384, 4);
     bench_simple("digest", run_digest, 1000, 16384, 2);
 }

@@ -397,6 +397,12 @@ static void run_adamw(struct bench *b) {
     b->ops->adamw(b->device, b->a, DTYPE_BF16, b->b, b->c, b->d, b->e, b->s->flat, &step);
 }
 
+static void run_adamw8(struct bench *b) {
+    struct adamw_step step = {1e-6f, 0.9f, 0.999f, 1e-8f, 0.1f, 0.001f, 1.0f};
+    struct moments8 moments = {b->c, (uint8_t *)b->c + b->s->flat, b->d, (float *)b->d + moment_blocks(b->s->flat)};
+    b->ops->adamw8(b->device, b->a, DTYPE_BF16, b->b, &moments, b->e, b->s->flat, &step);
+}
+
 static void run_sum_squares(struct bench *b) {
     double sum;
     b->ops->sum_squares(b->device, &sum, b->e, b->s->flat);
@@ -430,6 +436,7 @@ static void vocabulary_and_flat(struct bench *b) {
     b->d = buffer(b, s->flat * 4);
     b->e = f32_buffer(b, s->flat);
     figure(b, "adamw", shape, run_adamw, 0, 28 * flat);
+    figure(b, "adamw8", shape, run_adamw8, 0, 16 * flat);
     figure(b, "sum_squares", shape, run_sum_squares, 0, 4 * flat);
     figure(b, "digest", shape, run_digest, 0, 2 * flat);
     release_all(b);

@@ -108,6 +108,8 @@ void cuda_sample(struct device *device, int32_t *ids, float *lp, const float *lo
 void cuda_decay(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor);
 void cuda_adamw(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                 int64_t count, const struct adamw_step *step);
+void cuda_adamw8(struct device *device, void *w, enum dtype type, uint16_t *rem, const struct moments8 *moments,
+                 const float *g, int64_t count, const struct adamw_step *step);
 void cuda_sum_squares(struct device *device, double *host_out, const float *g, int64_t count);
 void cuda_digest(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                  int64_t count);

@@ -2,6 +2,7 @@
  * correctly rounded on both; the digest is whole numbers; the sum of squares adds in an order of its own, in double. */
 #include "common/compute/cuda/kernel.cuh"
 #include "common/compute/digest.h"
+#include "common/compute/moments.h"
 
 #define FLAT_LANES 256
 
@@ -72,6 +73,101 @@ void cuda_adamw(struct device *device, void *w, enum dtype type, uint16_t *rem, 
     struct masters masters = masters_of(w, type, rem);
     if (count > 0)
         LAUNCH(device, adamw_kernel, dim3(blocks_for(count, FLAT_LANES)), FLAT_LANES, masters, m, v, g, count, *step);
+}
+
+/* ---- AdamW with moments of eight bits: 16 bytes an element with a split master. A warp takes a block of moments at a time, a
+ * lane every 32nd of its elements. ---- */
+
+#define MOMENTS_WARPS 8
+#define MOMENTS_LANES (MOMENTS_WARPS * WARP_LANES)
+#define MOMENTS_PER_LANE (MOMENT_BLOCK / WARP_LANES)
+#define MOMENTS_ROUNDS 32 /* blocks a warp takes one after another, so that the tables are read once for many */
+
+struct moment_shared {
+    shared_pointer<float> share, border;
+    shared_pointer<uint8_t> below;
+};
+
+#define SHARED_MOMENTS(name)                                                                                           \
+    SHARED(float, name##_share, MOMENT_CODES);                                                                         \
+    SHARED(float, name##_border, MOMENT_CODES);                                                                        \
+    SHARED(uint8_t, name##_below, MOMENT_KEYS);                                                                        \
+    struct moment_shared name = {name##_share, name##_border, name##_below}
+
+DEVICE void moments_load(const struct moment_shared &to, const struct moment_codes &from) {
+    for (int i = (int)threadIdx.x; i < MOMENT_CODES; i += MOMENTS_LANES) {
+        to.share[i] = from.share[i];
+        to.border[i] = from.border[i];
+    }
+    for (int i = (int)threadIdx.x; i < (int)MOMENT_KEYS; i += MOMENTS_LANES)
+        to.below[i] = from.below[i];
+}
+
+/* cpu/kernels/optimizer.c: moments_encode */
+DEVICE uint8_t moment_encode(const struct moment_shared &codes, float value, float most) {
+    float share = value / (most > 0.0f ? most : 1.0f);
+    share = share < 1.0f ? share : 1.0f;
+    share = share > -1.0f ? share : -1.0f;
+    int code = codes.below[(int)moment_key(share)];
+    return (uint8_t)(code + (share > codes.border[code]));
+}
+
+KERNEL void adamw8_kernel(struct masters masters, struct moments8 moments, const float *g, int64_t count,
+                          struct adamw_step step, const struct moment_tables *tables) {
+    SHARED_MOMENTS(for_m);
+    SHARED_MOMENTS(for_v);
+    moments_load(for_m, tables->m);
+    moments_load(for_v, tables->v);
+    __syncthreads();
+    for (int round = 0; round < MOMENTS_ROUNDS; round++) {
+        int64_t b = ((int64_t)blockIdx.x * MOMENTS_ROUNDS + round) * MOMENTS_WARPS + threadIdx.x / WARP_LANES;
+        int64_t first = b * MOMENT_BLOCK + threadIdx.x % WARP_LANES;
+        if (b * MOMENT_BLOCK >= count)
+            return;
+        float m[MOMENTS_PER_LANE], v[MOMENTS_PER_LANE], m_was = moments.m_most[b], v_was = moments.v_most[b],
+                                                        m_most = 0.0f, v_most = 0.0f;
+        UNROLL
+        for (int j = 0; j < MOMENTS_PER_LANE; j++) {
+            int64_t i = first + j * WARP_LANES;
+            m[j] = v[j] = 0.0f;
+            if (i < count) {
+                m[j] = for_m.share[moments.m[i]] * m_was;
+                v[j] = for_v.share[moments.v[i]] * v_was;
+                master_store(masters, i, adamw_element(master_load(masters, i), m[j], v[j], g[i], step));
+                v[j] = v[j] < MOMENT_MOST ? v[j] : MOMENT_MOST;
+            }
+            m_most = fmaxf(m_most, fabsf(m[j]));
+            v_most = fmaxf(v_most, v[j]);
+        }
+        m_most = warp_most(m_most);
+        v_most = warp_most(v_most);
+        UNROLL
+        for (int j = 0; j < MOMENTS_PER_LANE; j++) {
+            int64_t i = first + j * WARP_LANES;
+            if (i < count) {
+                moments.m[i] = moment_encode(for_m, m[j], m_most);
+                moments.v[i] = moment_encode(for_v, v[j], v_most);
+            }
+        }
+        if (threadIdx.x % WARP_LANES == 0) {
+            moments.m_most[b] = m_most;
+            moments.v_most[b] = v_most;
+        }
+    }
+}
+
+void cuda_adamw8(struct device *device, void *w, enum dtype type, uint16_t *rem, const struct moments8 *moments,
+                 const float *g, int64_t count, const struct adamw_step *step) {
+    struct masters masters = masters_of(w, type, rem);
+    if (count <= 0)
+        return;
+    struct moment_tables tables, *on_device = (struct moment_tables *)cuda_scratch(device, sizeof tables);
+    if (on_device == NULL)
+        return;
+    moment_tables_fill(&tables);
+    cuda_upload(device, on_device, &tables, sizeof tables);
+    LAUNCH(device, adamw8_kernel, dim3(blocks_for(moment_blocks(count), MOMENTS_WARPS * MOMENTS_ROUNDS)), MOMENTS_LANES,
+           masters, *moments, g, count, *step, on_device);
 }
 
 /* ---- sum of squares: a warp SQUARES_BLOCK elements, then one warp the blocks' sums, each in one order, in double ---- */

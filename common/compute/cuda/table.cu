@@ -35,6 +35,7 @@ extern const struct ops cuda_ops = {
     cuda_sample,
     cuda_decay,
     cuda_adamw,
+    cuda_adamw8,
     cuda_sum_squares,
     cuda_digest,
     cuda_find_changes,

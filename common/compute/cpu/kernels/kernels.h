@@ -78,6 +78,8 @@ void PATH(sample)(struct device *device, int32_t *ids, float *lp, const float *l
 void PATH(decay)(struct device *device, void *w, enum dtype type, uint16_t *rem, int64_t count, float factor);
 void PATH(adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem, float *m, float *v, const float *g,
                  int64_t count, const struct adamw_step *step);
+void PATH(adamw8)(struct device *device, void *w, enum dtype type, uint16_t *rem, const struct moments8 *moments,
+                  const float *g, int64_t count, const struct adamw_step *step);
 void PATH(sum_squares)(struct device *device, double *host_out, const float *g, int64_t count);
 void PATH(digest)(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                   int64_t count);

@@ -1,6 +1,7 @@
 /* Loops over flat buffers: AdamW with exact masters, the sum of squares, the digest. */
 #include "common/compute/cpu/kernels/kernels.h"
 #include "common/compute/digest.h"
+#include "common/compute/moments.h"
 
 #define FLAT_GRAIN 65536
 
@@ -100,6 +101,73 @@ void PATH(adamw)(struct device *device, void *w, enum dtype type, uint16_t *rem,
     ASSERT(type == DTYPE_F32 || rem != NULL);
     struct adamw context = {{w, type, rem}, m, v, g, *step};
     team_for(cpu_team(device), count, FLAT_GRAIN / 4, adamw_range, &context);
+}
+
+/* ---- AdamW with moments of eight bits: 16 bytes an element with a split master ---- */
+
+struct adamw8 {
+    struct masters masters;
+    struct moments8 moments;
+    const float *g;
+    int64_t count;
+    struct adamw_step step;
+    struct moment_tables tables;
+};
+
+static inline void moments_decode(float out[MOMENT_BLOCK], const struct moment_codes *codes, const uint8_t *from,
+                                  int64_t n, float most) {
+    for (int64_t i = 0; i < n; i++)
+        out[i] = codes->share[from[i]] * most;
+}
+
+/* The codes of the shares of most that are nearest to values; 0 where most is 0. */
+static inline void moments_encode(uint8_t *to, const struct moment_codes *codes, const float values[MOMENT_BLOCK],
+                                  int64_t n, float most) {
+    float shares[MOMENT_BLOCK];
+    v16 by = v16_set(most > 0.0f ? most : 1.0f), one = v16_set(1.0f), minus_one = v16_set(-1.0f);
+    for (int i = 0; i < MOMENT_BLOCK; i += LANES) /* a NaN becomes 1: below has no place for it */
+        v16_store(shares + i, v16_max(v16_min(v16_div(v16_load(values + i), by), one), minus_one));
+    for (int64_t i = 0; i < n; i++) {
+        unsigned code = codes->below[moment_key(shares[i])];
+        to[i] = (uint8_t)(code + (shares[i] > codes->border[code]));
+    }
+}
+
+static void adamw8_block(const struct adamw8 *c, int64_t block) {
+    int64_t first = block * MOMENT_BLOCK, n = least_i64(MOMENT_BLOCK, c->count - first);
+    float m[MOMENT_BLOCK] = {0}, v[MOMENT_BLOCK] = {0};
+    moments_decode(m, &c->tables.m, c->moments.m + first, n, c->moments.m_most[block]);
+    moments_decode(v, &c->tables.v, c->moments.v + first, n, c->moments.v_most[block]);
+    v16 m_most = v16_zero(), v_most = v16_zero();
+    for (int64_t i = 0; i < n; i += LANES) {
+        v16 m_now = v16_load(m + i), v_now = v16_load(v + i), g = v16_load_some(c->g + first + i, n - i);
+        v16 w = masters_load(&c->masters, first + i, least_i64(n - i, LANES));
+        w = adamw_step(&c->step, w, g, &m_now, &v_now);
+        masters_store(&c->masters, first + i, w, least_i64(n - i, LANES));
+        v_now = v16_min(v_now, v16_set(MOMENT_MOST));
+        m_most = v16_max(m_most, v16_max(m_now, v16_sub(v16_zero(), m_now)));
+        v_most = v16_max(v_most, v_now);
+        v16_store(m + i, m_now);
+        v16_store(v + i, v_now);
+    }
+    c->moments.m_most[block] = v16_most(m_most);
+    c->moments.v_most[block] = v16_most(v_most);
+    moments_encode(c->moments.m + first, &c->tables.m, m, n, c->moments.m_most[block]);
+    moments_encode(c->moments.v + first, &c->tables.v, v, n, c->moments.v_most[block]);
+}
+
+static void adamw8_blocks(void *context, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    for (int64_t block = begin; block < end; block++)
+        adamw8_block(context, block);
+}
+
+void PATH(adamw8)(struct device *device, void *w, enum dtype type, uint16_t *rem, const struct moments8 *moments,
+                  const float *g, int64_t count, const struct adamw_step *step) {
+    ASSERT(type == DTYPE_F32 || rem != NULL);
+    struct adamw8 context = {.masters = {w, type, rem}, .moments = *moments, .g = g, .count = count, .step = *step};
+    moment_tables_fill(&context.tables);
+    team_for(cpu_team(device), moment_blocks(count), FLAT_GRAIN / 4 / MOMENT_BLOCK, adamw8_blocks, &context);
 }
 
 /* ---- sum of squares ---- */

@@ -34,6 +34,7 @@ const struct ops PATH(cpu_ops) = {
     .sample = PATH(sample),
     .decay = PATH(decay),
     .adamw = PATH(adamw),
+    .adamw8 = PATH(adamw8),
     .sum_squares = PATH(sum_squares),
     .digest = PATH(digest),
 };
