@@ -7,7 +7,6 @@
 
 #include "actor/client.h"
 #include "actor/engine.h"
-#include "common/base/arena.h"
 #include "common/base/build.h"
 #include "common/base/clock.h"
 #include "common/base/fs.h"
@@ -37,8 +36,7 @@ struct actor {
     struct engine *engine;
     struct client *client;
     struct tokenizer *tokenizer;
-    struct socket_frame frame;
-    struct arena arena;
+    struct inbox inbox;
     char cache[PATH_BYTES];
     enum status status; /* final, once it is not STATUS_OK, with its message */
     char reason[STATUS_MESSAGE_BYTES];
@@ -150,30 +148,15 @@ static void patch(void *context, struct chain *take_chain) {
 
 /* ---- receiving ---- */
 
-/* One frame of a socket into out_message. STATUS_AGAIN: none is there. A malformed one is counted (I5). */
-static enum status receive(struct actor *self, void *socket, struct message *out_message) {
-    for (;;) {
-        enum status status = socket_receive(socket, &self->frame);
-        if (status == STATUS_OK) {
-            arena_reset(&self->arena);
-            self->arena.bytes_max = proto_arena_bytes(self->frame.bytes);
-            status = proto_decode(self->frame.data, self->frame.bytes, &self->arena, out_message);
-            if (status == STATUS_OK)
-                return STATUS_OK;
-        }
-        if (status == STATUS_AGAIN)
-            return status;
-        client_malformed(self->client);
-        LOG_EVERY(10000, LOG_WARNING, "malformed", "reason=\"%s\"", status_message());
-        if (status != STATUS_FORMAT)
-            return STATUS_AGAIN;
-    }
+static void count_malformed(void *context) {
+    struct actor *self = context;
+    client_malformed(self->client);
 }
 
 static bool take_control(struct actor *self) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && receive(self, self->control, &message) == STATUS_OK; turn++)
+    for (; turn < FRAMES_A_TURN && inbox_take(&self->inbox, self->control, &message); turn++)
         settle(self, client_control(self->client, &message, clock_boot_ms()));
     return turn == FRAMES_A_TURN;
 }
@@ -181,7 +164,7 @@ static bool take_control(struct actor *self) {
 static bool take_weights(struct actor *self) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && self->weights && receive(self, self->weights, &message) == STATUS_OK; turn++)
+    for (; turn < FRAMES_A_TURN && self->weights && inbox_take(&self->inbox, self->weights, &message); turn++)
         settle(self, client_weights(self->client, &message, clock_boot_ms()));
     return turn == FRAMES_A_TURN;
 }
@@ -189,7 +172,7 @@ static bool take_weights(struct actor *self) {
 static bool take_worker(struct actor *self, uint32_t slot) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && self->workers[slot] && receive(self, self->workers[slot], &message) == STATUS_OK;
+    for (; turn < FRAMES_A_TURN && self->workers[slot] && inbox_take(&self->inbox, self->workers[slot], &message);
          turn++)
         client_worker(self->client, slot, &message, clock_boot_ms());
     return turn == FRAMES_A_TURN;
@@ -332,8 +315,9 @@ static enum status open_client(struct actor *self) {
         .outbox_bytes = (uint64_t)self->config->actor_outbox_bytes,
         .cache = self->cache,
     };
-    struct client_actions actions = {self,        send_control, open_weights, send_fetch, open_worker, close_worker,
-                                     send_worker, open_model,   text_of_ids,  generate,   cancel,      load,       patch};
+    struct client_actions actions = {self,         send_control, open_weights, send_fetch,  open_worker,
+                                     close_worker, send_worker,  open_model,   text_of_ids, generate,
+                                     cancel,       load,         patch};
     return client_create(&settings, &actions, clock_boot_ms(), &self->client);
 }
 
@@ -343,7 +327,7 @@ static enum status run(struct daemon *daemon, const struct run_config *config) {
     self->daemon = daemon;
     self->config = config;
     enum status status;
-    arena_init(&self->arena, 0);
+    self->inbox = (struct inbox){.malformed = count_malformed, .context = self};
     TRY_GOTO(daemon_identify(config->actor_name, &self->identity), out);
     TRY_GOTO(open_cache(self), out);
     TRY_GOTO(open_control(self), out);
@@ -358,12 +342,11 @@ out:
     engine_stop(&self->engine);
     for (uint32_t slot = 0; slot < WORKERS_MAX; slot++)
         socket_close(&self->workers[slot]);
-    socket_frame_deinit(&self->frame);
+    inbox_deinit(&self->inbox);
     socket_close(&self->weights);
     socket_close(&self->control);
     transport_destroy(&self->transport);
     tokenizer_close(&self->tokenizer);
-    arena_deinit(&self->arena);
     return status;
 }
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/arena.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/transport/daemon.h"
@@ -25,8 +24,7 @@ struct daemon_reward {
     struct worker_settings settings;
     struct daemon_identity identity;
     char endpoint[ENDPOINT_BYTES_MAX + 1];
-    struct socket_frame frame;
-    struct arena arena;
+    struct inbox inbox;
     enum status status; /* final, once it is not STATUS_OK, with its message */
     char reason[STATUS_MESSAGE_BYTES];
 };
@@ -48,30 +46,15 @@ static void send_actor(void *context, uint64_t peer, const struct message *messa
 
 /* ---- receiving ---- */
 
-/* One frame of a socket into out_message. STATUS_AGAIN: none is there. A malformed one is counted (I5). */
-static enum status receive(struct daemon_reward *self, void *socket, struct message *out_message) {
-    for (;;) {
-        enum status status = socket_receive(socket, &self->frame);
-        if (status == STATUS_OK) {
-            arena_reset(&self->arena);
-            self->arena.bytes_max = proto_arena_bytes(self->frame.bytes);
-            status = proto_decode(self->frame.data, self->frame.bytes, &self->arena, out_message);
-            if (status == STATUS_OK)
-                return STATUS_OK;
-        }
-        if (status == STATUS_AGAIN)
-            return status;
-        worker_malformed(self->worker);
-        LOG_EVERY(10000, LOG_WARNING, "malformed", "reason=\"%s\"", status_message());
-        if (status != STATUS_FORMAT)
-            return STATUS_AGAIN;
-    }
+static void count_malformed(void *context) {
+    struct daemon_reward *self = context;
+    worker_malformed(self->worker);
 }
 
 static bool take_control(struct daemon_reward *self) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && self->status == STATUS_OK && receive(self, self->control, &message) == STATUS_OK;
+    for (; turn < FRAMES_A_TURN && self->status == STATUS_OK && inbox_take(&self->inbox, self->control, &message);
          turn++)
         self->status = worker_control(self->worker, &message, clock_boot_ms());
     if (self->status != STATUS_OK)
@@ -82,8 +65,8 @@ static bool take_control(struct daemon_reward *self) {
 static bool take_groups(struct daemon_reward *self) {
     struct message message;
     int turn = 0;
-    for (; turn < FRAMES_A_TURN && receive(self, self->groups, &message) == STATUS_OK; turn++)
-        worker_actor(self->worker, self->frame.peer, &message, self->frame.bytes, clock_boot_ms());
+    for (; turn < FRAMES_A_TURN && inbox_take(&self->inbox, self->groups, &message); turn++)
+        worker_actor(self->worker, self->inbox.frame.peer, &message, self->inbox.frame.bytes, clock_boot_ms());
     return turn == FRAMES_A_TURN;
 }
 
@@ -140,7 +123,7 @@ static enum status open_sockets(struct daemon_reward *self, const struct run_con
 static enum status run(struct daemon *daemon, const struct run_config *config) {
     struct daemon_reward self = {.daemon = daemon};
     enum status status;
-    arena_init(&self.arena, 0);
+    self.inbox = (struct inbox){.malformed = count_malformed, .context = &self};
     TRY_GOTO(daemon_identify("", &self.identity), out);
     TRY_GOTO(open_sockets(&self, config), out);
     self.settings = (struct worker_settings){
@@ -158,11 +141,10 @@ static enum status run(struct daemon *daemon, const struct run_config *config) {
     status = self.status == STATUS_OK ? STATUS_OK : fail(self.status, "%s", self.reason);
 out:
     worker_destroy(&self.worker);
-    socket_frame_deinit(&self.frame);
+    inbox_deinit(&self.inbox);
     socket_close(&self.groups);
     socket_close(&self.control);
     transport_destroy(&self.transport);
-    arena_deinit(&self.arena);
     return status;
 }
 

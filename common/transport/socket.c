@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "common/base/fs.h"
+#include "common/base/log.h"
 #include "common/transport/zap.h"
 #include "proto/limits.h"
+#include "proto/proto.h"
 
 /* Options of transport.md section 1.1, but for ZeroMQ's own heartbeats: in 4.3.4 a heartbeat timer aborts the process ("Assertion
  * failed: !_io_error", "... _input_stopped", libzmq issues 3937 and 4767) when a connection breaks while its receive queue is
@@ -347,6 +349,30 @@ void socket_frame_deinit(struct socket_frame *frame) {
     frame->held = false;
     frame->data = NULL;
     frame->bytes = 0;
+}
+
+static enum status take_one(struct inbox *inbox, void *socket, struct message *out_message) {
+    TRY(socket_receive(socket, &inbox->frame));
+    arena_reset(&inbox->arena);
+    inbox->arena.bytes_max = proto_arena_bytes(inbox->frame.bytes);
+    return proto_decode(inbox->frame.data, inbox->frame.bytes, &inbox->arena, out_message);
+}
+
+bool inbox_take(struct inbox *inbox, void *socket, struct message *out_message) {
+    for (;;) {
+        enum status status = take_one(inbox, socket, out_message);
+        if (status == STATUS_OK || status == STATUS_AGAIN)
+            return status == STATUS_OK;
+        inbox->malformed(inbox->context);
+        LOG_EVERY(10000, LOG_WARNING, "malformed", "reason=\"%s\"", status_message());
+        if (status != STATUS_FORMAT)
+            return false;
+    }
+}
+
+void inbox_deinit(struct inbox *inbox) {
+    socket_frame_deinit(&inbox->frame);
+    arena_deinit(&inbox->arena);
 }
 
 /* ---- waiting ---- */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <zmq.h>
 
+#include "common/base/arena.h"
 #include "common/base/buf.h"
 #include "common/base/status.h"
 #include "common/transport/endpoint.h"
@@ -73,6 +74,19 @@ struct socket_frame {
  * one frame of a peer that ZeroMQ named: dropped; out_frame->peer is set if it is known. */
 enum status socket_receive(void *socket, struct socket_frame *frame);
 void socket_frame_deinit(struct socket_frame *frame);
+
+/* Where a peer takes its messages from, one at a time. */
+struct inbox {
+    struct socket_frame frame;
+    struct arena arena; /* of the message at hand */
+    void (*malformed)(void *context);
+    void *context;
+};
+
+/* The next message of a socket, decoded, and valid until the next one is taken; false: none is there. What is malformed is dropped,
+ * logged, and told to inbox->malformed, which counts it (I5). */
+bool inbox_take(struct inbox *inbox, void *socket, struct message *out_message);
+void inbox_deinit(struct inbox *inbox);
 
 /* ---- waiting ---- */
 #define POLL_ITEMS_MAX 512 /* WORKERS_MAX DEALERs of an actor, and the rest */

@@ -7,6 +7,7 @@
 
 #include "common/base/fs.h"
 #include "common/transport/socket.h"
+#include "proto/proto.h"
 
 #define WAIT_MS 5000 /* far above what is needed; nothing is timed */
 
@@ -366,6 +367,40 @@ static void listening_beyond_loopback_needs_key_and_allow_list(void **state) {
     transport_destroy(&transport);
 }
 
+static void count(void *context) {
+    ++*(int *)context;
+}
+
+static void an_inbox_passes_over_what_is_malformed(void **state) {
+    (void)state;
+    int malformed = 0;
+    struct transport *transport = transport_of("", "", "");
+    struct inbox inbox = {.malformed = count, .context = &malformed};
+    struct message message = {.type = MESSAGE_BYE, .bye = {.reason = {"so long", 7}}};
+    struct buf frame = {0};
+    struct socket_settings settings = settings_of("inproc://inbox", "");
+    void *router = NULL, *dealer = NULL;
+    ASSERT_OK(socket_bind(transport, &settings, &router));
+    ASSERT_OK(socket_connect(transport, &settings, &dealer));
+    assert_false(inbox_take(&inbox, router, &message));
+    ASSERT_OK(proto_encode(&message, &frame));
+    send_when_connected(dealer, "not a message");
+    ASSERT_OK(socket_send(dealer, frame.data, frame.bytes));
+    ASSERT_OK(socket_send(dealer, frame.data, frame.bytes - 1));
+    message = (struct message){0};
+    assert_true(inbox_take(&inbox, router, &message));
+    assert_int_equal(message.type, MESSAGE_BYE);
+    assert_string_equal(message.bye.reason.data, "so long");
+    assert_int_equal(malformed, 1);
+    assert_false(inbox_take(&inbox, router, &message));
+    assert_int_equal(malformed, 2);
+    buf_deinit(&frame);
+    inbox_deinit(&inbox);
+    socket_close(&dealer);
+    socket_close(&router);
+    transport_destroy(&transport);
+}
+
 static void a_wildcard_is_reached_by_the_host_known_already(void **state) {
     (void)state;
     char out[ENDPOINT_BYTES_MAX + 1];
@@ -391,6 +426,7 @@ int main(void) {
         cmocka_unit_test(bad_keys_are_refused),
         cmocka_unit_test(only_clients_on_the_allow_list_get_in),
         cmocka_unit_test(listening_beyond_loopback_needs_key_and_allow_list),
+        cmocka_unit_test(an_inbox_passes_over_what_is_malformed),
         cmocka_unit_test(a_wildcard_is_reached_by_the_host_known_already),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
