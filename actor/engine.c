@@ -20,6 +20,10 @@
 #define PROMPT_ROWS 256
 #define PROGRESS_MS 100
 #define IDLE_MS 200
+/* Making a model, loading weights and trying them out (the canary) may take this long: a cold device, and memory that is
+ * touched for the first time at no less than 100 MB/s. */
+#define LOAD_MS_LEAST 60000
+#define LOAD_BYTES_PER_MS 100000
 
 enum command_type { COMMAND_OPEN, COMMAND_GENERATE, COMMAND_CANCEL, COMMAND_LOAD, COMMAND_PATCH };
 
@@ -244,6 +248,12 @@ static enum status do_patch(struct engine *engine, const struct command *command
     return emit(engine, event);
 }
 
+static void allow_for_load(const struct engine *engine, const struct message_manifest *manifest) {
+    if (engine->settings.beat)
+        engine->settings.allow(engine->settings.beat_context,
+                               LOAD_MS_LEAST + (int64_t)(manifest->payload_bytes / LOAD_BYTES_PER_MS));
+}
+
 static enum status do_command(struct engine *engine, const struct command *command) {
     switch (command->type) {
     case COMMAND_OPEN:
@@ -259,6 +269,7 @@ static enum status do_command(struct engine *engine, const struct command *comma
         drop_record(engine, command->lease);
         return STATUS_OK;
     case COMMAND_LOAD:
+        allow_for_load(engine, &command->manifest);
         return do_load(engine, command);
     case COMMAND_PATCH:
         return do_patch(engine, command);

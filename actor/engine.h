@@ -18,7 +18,8 @@ struct engine_settings {
     int32_t in_flight;
     int64_t kv_tokens;
     int32_t groups_max;
-    void (*beat)(void *context); /* once around its loop, on its thread; may be NULL */
+    void (*beat)(void *context);              /* once around its loop, on its thread; may be NULL */
+    void (*allow)(void *context, int64_t ms); /* the next beat may be so long in coming; NULL as beat is */
     void *beat_context;
 };
 

@@ -268,6 +268,11 @@ static void beat_generation(void *context) {
     daemon_beat(self->daemon, self->generation);
 }
 
+static void allow_generation(void *context, int64_t ms) {
+    struct actor *self = context;
+    daemon_allow(self->daemon, self->generation, ms);
+}
+
 static enum status open_engine(struct actor *self) {
     const struct run_config *config = self->config;
     self->generation = daemon_thread(self->daemon, "generation");
@@ -278,6 +283,7 @@ static enum status open_engine(struct actor *self) {
         .kv_tokens = config->actor_kv_tokens,
         .groups_max = least(HELD_MAX, 2 * (int64_t)capacity_samples(config) + 8),
         .beat = beat_generation,
+        .allow = allow_generation,
         .beat_context = self,
     };
     return engine_start(&settings, &self->engine);

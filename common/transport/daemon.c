@@ -29,7 +29,8 @@
 struct daemon_pulse {
     const char *name;
     atomic_uint_fast64_t beats;
-    uint64_t fed; /* beats at the last feeding */
+    atomic_int_fast64_t allowed_ms; /* until then nothing is expected of it */
+    uint64_t fed;                   /* beats at the last feeding */
 };
 
 struct daemon {
@@ -221,7 +222,19 @@ int daemon_thread(struct daemon *daemon, const char *name) {
 }
 
 void daemon_beat(struct daemon *daemon, int thread) {
-    atomic_fetch_add_explicit(&daemon->pulses[thread].beats, 1, memory_order_relaxed);
+    struct daemon_pulse *pulse = &daemon->pulses[thread];
+    if (atomic_load_explicit(&pulse->allowed_ms, memory_order_relaxed))
+        atomic_store_explicit(&pulse->allowed_ms, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pulse->beats, 1, memory_order_relaxed);
+}
+
+void daemon_allow(struct daemon *daemon, int thread, int64_t ms) {
+    atomic_store_explicit(&daemon->pulses[thread].allowed_ms, clock_boot_ms() + ms, memory_order_relaxed);
+}
+
+static bool stands_still(struct daemon_pulse *pulse, int64_t now_ms) {
+    return atomic_load_explicit(&pulse->beats, memory_order_relaxed) == pulse->fed &&
+           now_ms >= atomic_load_explicit(&pulse->allowed_ms, memory_order_relaxed);
 }
 
 void daemon_tick(struct daemon *daemon) {
@@ -229,9 +242,8 @@ void daemon_tick(struct daemon *daemon) {
     if (!daemon->watchdog_us || now < daemon->next_feed_ms)
         return;
     for (int i = 0; i < daemon->thread_count; i++) {
-        struct daemon_pulse *pulse = &daemon->pulses[i];
-        if (atomic_load_explicit(&pulse->beats, memory_order_relaxed) == pulse->fed) {
-            LOG_EVERY(10000, LOG_WARNING, "thread_stands_still", "thread=%s", pulse->name);
+        if (stands_still(&daemon->pulses[i], now)) {
+            LOG_EVERY(10000, LOG_WARNING, "thread_stands_still", "thread=%s", daemon->pulses[i].name);
             return;
         }
     }

@@ -49,8 +49,10 @@ void daemon_status(struct daemon *daemon, const char *format, ...) __attribute__
 int daemon_thread(struct daemon *daemon, const char *name);
 /* The thread got around its loop once. Wait-free. */
 void daemon_beat(struct daemon *daemon, int thread);
-/* Feeds the watchdog if half its period is over and every registered thread has beaten since the last time; else names the one
- * that stands still in a log line. Call at least once a second. */
+/* The thread begins something that may take so long without a beat: a model is loaded. Its next beat ends the allowance. */
+void daemon_allow(struct daemon *daemon, int thread, int64_t ms);
+/* Feeds the watchdog if half its period is over and every registered thread has beaten since the last time, or has an allowance;
+ * else names the one that stands still in a log line. Call at least once a second. */
 void daemon_tick(struct daemon *daemon);
 
 /* ---- who this process is, for HELLO ---- */

@@ -50,6 +50,24 @@ static enum status run_watched(struct daemon *daemon, const struct run_config *c
     return STATUS_OK;
 }
 
+/* A period of 20 ms: a tick after 10 ms feeds again. */
+static enum status run_loading(struct daemon *daemon, const struct run_config *config) {
+    (void)config;
+    int thread = daemon_thread(daemon, "generation");
+    daemon_beat(daemon, thread);
+    daemon_tick(daemon);
+    usleep(11000);
+    daemon_allow(daemon, thread, 3600000);
+    daemon_tick(daemon); /* fed, though it does not move */
+    daemon_status(daemon, "loaded");
+    usleep(11000);
+    daemon_beat(daemon, thread);
+    daemon_tick(daemon);
+    usleep(11000);
+    daemon_tick(daemon); /* its allowance ended with the beat */
+    return STATUS_OK;
+}
+
 /* Run in a child, so that signal masks and standard streams of the test stay as they are. */
 static int run_daemon(const struct daemon_about *about, const char *const *arguments, char *out_text,
                       size_t text_bytes) {
@@ -131,27 +149,41 @@ static void a_signal_is_a_request_to_stop(void **state) {
     assert_int_equal(run_daemon(&about, no_arguments, text, sizeof text), 0);
 }
 
-static void the_watchdog_is_fed_only_while_every_thread_moves(void **state) {
-    (void)state;
+/* What systemd is told by a daemon whose watchdog has this period: exactly these. */
+static void expect_notifications(enum status (*run)(struct daemon *, const struct run_config *), const char *period_us,
+                                 const char *const *expected) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char datagram[256];
     snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", directory);
+    unlink(address.sun_path);
     int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     setenv("NOTIFY_SOCKET", address.sun_path, 1);
-    setenv("WATCHDOG_USEC", "1000000", 1);
-    struct daemon_about about = {.program = "candor-x", .purpose = "tests", .run = run_watched};
+    setenv("WATCHDOG_USEC", period_us, 1);
+    struct daemon_about about = {.program = "candor-x", .purpose = "tests", .run = run};
     assert_int_equal(run_daemon(&about, no_arguments, text, sizeof text), 0);
     unsetenv("NOTIFY_SOCKET");
     unsetenv("WATCHDOG_USEC");
-    const char *expected[] = {"READY=1", "STATUS=waiting for the learner", "STATUS=half", "WATCHDOG=1"};
-    for (size_t i = 0; i < 4; i++) {
-        char datagram[256] = {0};
+    for (; *expected; expected++) {
+        memset(datagram, 0, sizeof datagram);
         assert_true(recv(fd, datagram, sizeof datagram - 1, MSG_DONTWAIT) > 0);
-        assert_string_equal(datagram, expected[i]);
+        assert_string_equal(datagram, *expected);
     }
-    char datagram[256];
     assert_int_equal(recv(fd, datagram, sizeof datagram, MSG_DONTWAIT), -1);
     close(fd);
+}
+
+static void the_watchdog_is_fed_only_while_every_thread_moves(void **state) {
+    (void)state;
+    static const char *const expected[] = {"READY=1", "STATUS=waiting for the learner", "STATUS=half", "WATCHDOG=1",
+                                           NULL};
+    expect_notifications(run_watched, "1000000", expected);
+}
+
+static void the_watchdog_leaves_a_loading_thread_its_time(void **state) {
+    (void)state;
+    static const char *const expected[] = {"WATCHDOG=1", "WATCHDOG=1", "STATUS=loaded", "WATCHDOG=1", NULL};
+    expect_notifications(run_loading, "20000", expected);
 }
 
 static void endpoints_of_a_run_are_the_same_for_all_its_processes(void **state) {
@@ -208,6 +240,7 @@ int main(void) {
         cmocka_unit_test(check_and_print_do_not_run),
         cmocka_unit_test(a_signal_is_a_request_to_stop),
         cmocka_unit_test(the_watchdog_is_fed_only_while_every_thread_moves),
+        cmocka_unit_test(the_watchdog_leaves_a_loading_thread_its_time),
         cmocka_unit_test(endpoints_of_a_run_are_the_same_for_all_its_processes),
         cmocka_unit_test(a_run_directory_too_long_for_a_socket_gets_a_short_one),
         cmocka_unit_test(a_socket_directory_of_someone_else_is_refused),
