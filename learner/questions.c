@@ -125,6 +125,8 @@ enum status questions_read_knowledge(struct questions *q, const char *path) {
         if (outcome)
             q->known_k[i] = (int32_t)outcome->counts[VERDICT_CORRECT];
     }
+    uint64_t chained[] = {q->digest, hash64(q->known_k, q->set.count * sizeof *q->known_k)};
+    q->digest = hash64(chained, sizeof chained);
     outcome_file_destroy(&file);
     return STATUS_OK;
 }

@@ -22,7 +22,7 @@ struct questions {
     int32_t *known_k;       /* [set.count]: right answers of the base model's samples, -1: no knowledge map */
     uint32_t shared_count;  /* first ids that all prompts share: the system prompt */
     uint32_t longest;       /* prompt, in tokens */
-    uint64_t digest;        /* of the questions' content, in order: a resumed run must have the same */
+    uint64_t digest;        /* of the questions' content and knowledge, in order: a resumed run must have the same */
 };
 
 /* paths: files separated by ':'. limit: question_set_limit. system: the prompt; NULL: the chat form's default. A prompt
@@ -38,8 +38,9 @@ enum status questions_read_knowledge(struct questions *questions, const char *pa
 const int32_t *questions_prompt(const struct questions *questions, uint32_t index, uint32_t *out_count);
 
 /* Adds question `index`, its answers' verdicts and their work to an outcome file. */
-enum status questions_add_outcome(const struct questions *questions, uint32_t index, const struct message_scored *scored,
-                                  const struct model_config *model, struct outcome_file *file);
+enum status questions_add_outcome(const struct questions *questions, uint32_t index,
+                                  const struct message_scored *scored, const struct model_config *model,
+                                  struct outcome_file *file);
 
 /* One piece of work over questions: who asks what, when, and from which weights. */
 struct question_work {

@@ -66,10 +66,9 @@ static enum status compare_config(const char *path, const struct run_config *con
     enum status status = config_defaults(&run_options, before);
     if (status == STATUS_OK)
         status = config_read_file(&run_options, before, path);
-    if (status == STATUS_OK &&
-        !digest_equal(config_digest(&run_options, before), config_digest(&run_options, config))) {
+    if (status == STATUS_OK && !digest_equal(run_config_digest(before), run_config_digest(config))) {
         struct buf lines = {0}, keys = {0};
-        config_diff(&run_options, before, config, &lines);
+        run_config_diff(before, config, &lines);
         char *rest = lines.data, *line;
         while (rest && (line = strsep(&rest, "\n")))
             buf_printf(&keys, "%s%s", keys.bytes && *line ? "; " : "", line);
@@ -84,6 +83,23 @@ static enum status compare_config(const char *path, const struct run_config *con
     return status;
 }
 
+static enum status write_config(const char *path, const struct run_config *config) {
+    struct buf text = {0};
+    struct run_config *absolute = malloc(sizeof *absolute);
+    if (!absolute)
+        return fail(STATUS_NO_MEMORY, "%s: no memory", path);
+    memcpy(absolute, config, sizeof *absolute);
+    enum status status = run_config_make_absolute(absolute);
+    if (status == STATUS_OK)
+        config_print(&run_options, absolute, false, &text);
+    if (status == STATUS_OK)
+        status = buf_ok(&text) ? fs_write_atomic(path, text.data, text.bytes)
+                               : fail(STATUS_NO_MEMORY, "%s: no memory", path);
+    buf_deinit(&text);
+    free(absolute);
+    return status;
+}
+
 static enum status keep_config(const struct run_directory *directory, const struct run_config *config) {
     char path[PATH_BYTES], checkpoints[PATH_BYTES];
     TRY(fs_join(path, directory->path, "config.ini"));
@@ -91,12 +107,7 @@ static enum status keep_config(const struct run_directory *directory, const stru
     /* A run without a checkpoint begins anew and loses nothing: it may have failed on what is mended now. */
     if (fs_exists(path) && !fs_directory_is_empty(checkpoints))
         TRY(compare_config(path, config));
-    struct buf text = {0};
-    config_print(&run_options, config, false, &text);
-    enum status status =
-        buf_ok(&text) ? fs_write_atomic(path, text.data, text.bytes) : fail(STATUS_NO_MEMORY, "%s: no memory", path);
-    buf_deinit(&text);
-    return status;
+    return write_config(path, config);
 }
 
 static enum status count_rollouts(struct run_directory *directory) {

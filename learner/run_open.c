@@ -123,8 +123,8 @@ static enum status check_resumed(const struct run *run, const struct checkpoint 
         return fail(STATUS_MISMATCH, "%s: of another run", checkpoint->directory);
     if (checkpoint->state.questions != run->train.digest)
         return fail(STATUS_MISMATCH,
-                    "data.train: its questions are not those that the run began with; right would be the "
-                    "same files");
+                    "data.train, data.knowledge: other questions than the run began with; right would be the same "
+                    "content");
     return STATUS_OK;
 }
 
@@ -319,7 +319,7 @@ enum status run_set_up(struct run *run) {
                                      .checkpoint_every = (uint32_t)config->checkpoint_every};
     struct checkpoint checkpoint;
     course_init(&run->course, &course);
-    run->config_digest = config_digest(&run_options, run->config);
+    run->config_digest = run_config_digest(run->config);
     if (getrandom(&run->incarnation, sizeof run->incarnation, 0) != sizeof run->incarnation)
         return fail_errno("no random number for this incarnation");
     run->incarnation |= 1;

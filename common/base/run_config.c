@@ -1,8 +1,10 @@
 #include "common/base/run_config.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FIELD(section, key) offsetof(struct run_config, section##_##key)
 
@@ -101,5 +103,90 @@ enum status run_config_check(const struct run_config *config) {
     if (config->eval_every > 0 && config->data_eval[0] == '\0')
         return fail(STATUS_CONFIG, "eval.every = %lld: needs data.eval, the questions to evaluate",
                     (long long)config->eval_every);
+    return STATUS_OK;
+}
+
+/* ---- identity ---- */
+
+struct digest run_config_digest(const struct run_config *config) {
+    struct digest digest = config_digest(&run_options, config);
+    if (config->optim_schedule == SCHEDULE_CONSTANT)
+        return digest;
+    struct {
+        struct digest options;
+        int64_t steps;
+    } both = {digest, config->run_steps};
+    return hash128(&both, sizeof both);
+}
+
+size_t run_config_diff(const struct run_config *a, const struct run_config *b, struct buf *out) {
+    size_t count = config_diff(&run_options, a, b, out);
+    bool ends = a->optim_schedule != SCHEDULE_CONSTANT && b->optim_schedule != SCHEDULE_CONSTANT;
+    if (!ends || a->run_steps == b->run_steps)
+        return count;
+    buf_printf(out, "run.steps: %lld -> %lld, where optim.schedule ends\n", (long long)a->run_steps,
+               (long long)b->run_steps);
+    return count + 1;
+}
+
+/* ---- names of files ---- */
+
+/* One name behind what out holds. A link is followed: what it leads to now is what the run was begun with. */
+static void put_absolute(const char *name, size_t bytes, struct buf *out) {
+    char path[CONFIG_TEXT_BYTES], *real, *here;
+    snprintf(path, sizeof path, "%.*s", (int)bytes, name);
+    if ((real = realpath(path, NULL)) != NULL)
+        buf_puts(out, real);
+    else if (path[0] == '/' || !(here = getcwd(NULL, 0)))
+        buf_puts(out, path);
+    else {
+        buf_printf(out, "%s/%s", here, path);
+        free(here);
+    }
+    free(real);
+}
+
+static enum status make_absolute(const char *key, bool list, char *value) {
+    struct buf out = {0};
+    for (const char *name = value; *name;) {
+        size_t bytes = list ? strcspn(name, ":") : strlen(name);
+        if (bytes > 0)
+            put_absolute(name, bytes, &out);
+        name += bytes;
+        if (*name == ':')
+            buf_append(&out, name++, 1);
+    }
+    enum status status = STATUS_OK;
+    if (!buf_ok(&out))
+        status = fail(STATUS_NO_MEMORY, "%s: no memory", key);
+    else if (out.bytes >= CONFIG_TEXT_BYTES)
+        status = fail(STATUS_LIMIT, "%s: %zu bytes as absolute paths; right would be below %d", key, out.bytes,
+                      CONFIG_TEXT_BYTES);
+    else if (out.bytes > 0)
+        memcpy(value, out.data, out.bytes + 1);
+    buf_deinit(&out);
+    return status;
+}
+
+enum status run_config_make_absolute(struct run_config *config) {
+    const struct {
+        const char *key;
+        bool list; /* separated by ':' */
+        char *value;
+    } paths[] = {
+        {"run.directory", false, config->run_directory},
+        {"model.path", false, config->model_path},
+        {"model.reference", false, config->model_reference},
+        {"data.train", true, config->data_train},
+        {"data.eval", true, config->data_eval},
+        {"data.knowledge", false, config->data_knowledge},
+        {"sft.data", false, config->sft_data},
+        {"net.key", false, config->net_key},
+        {"net.learner_key", false, config->net_learner_key},
+        {"net.allow", false, config->net_allow},
+        {"actor.cache", false, config->actor_cache},
+    };
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
+        TRY(make_absolute(paths[i].key, paths[i].list, paths[i].value));
     return STATUS_OK;
 }

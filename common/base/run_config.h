@@ -27,9 +27,21 @@ extern const struct option_table run_options;
 
 /* Defaults, then file (may be NULL), environment, and `count` assignments; then run_config_check. With loss.preset = trl
  * the defaults are TRL's first; what is said explicitly still wins. config = heap struct, free() it. */
-enum status run_config_load(const char *path, const char *const *assignments, size_t count, struct run_config **out_config);
+enum status run_config_load(const char *path, const char *const *assignments, size_t count,
+                            struct run_config **out_config);
 
 /* Checks between options (for example: the longest group must fit the micro-batch); STATUS_CONFIG naming the keys. */
 enum status run_config_check(const struct run_config *config);
+
+/* What two runs must have in common to be one: the digest of every option that decides the trained bits. Of run.steps it knows only
+ * when the learning rate comes down to 0 there: else a longer run begins with the shorter one's bits. What the data are called is
+ * not in it either: that they are the same is told by their content. */
+struct digest run_config_digest(const struct run_config *config);
+/* The options because of which two digests differ, as config_diff. */
+size_t run_config_diff(const struct run_config *a, const struct run_config *b, struct buf *out);
+
+/* Make the names of files and directories absolute, so that they mean the same from another directory. STATUS_LIMIT naming one that is
+ * then too long. */
+enum status run_config_make_absolute(struct run_config *config);
 
 #endif

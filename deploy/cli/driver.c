@@ -118,7 +118,7 @@ enum status driver_open(const struct driver_options *options, struct driver **ou
     if (driver == NULL)
         return fail(STATUS_NO_MEMORY, "driver: out of memory");
     driver->options = *options;
-    driver->config_digest = config_digest(&run_options, options->config);
+    driver->config_digest = run_config_digest(options->config);
     strcpy(driver->directory, "/tmp/candor-eval-XXXXXX");
     enum status status = STATUS_OK;
     if (mkdtemp(driver->directory) == NULL) {

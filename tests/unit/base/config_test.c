@@ -1,6 +1,7 @@
 /* The option table, the INI file, the environment, --set: precedence, messages, printing. */
 #include "tests/support/test.h"
 
+#include <limits.h>
 #include <unistd.h>
 
 #include "common/base/config.h"
@@ -309,6 +310,49 @@ static void options_that_contradict_each_other_are_refused(void **state) {
     assert_null(config);
 }
 
+static struct run_config *with(const char *assignment) {
+    struct run_config *config = NULL;
+    assert_int_equal(run_config_load(NULL, &assignment, 1, &config), STATUS_OK);
+    return config;
+}
+
+static void run_steps_decide_bits_only_where_the_schedule_ends_there(void **state) {
+    (void)state;
+    struct run_config *standard = with("log.level=info"), *longer = with("run.steps=201");
+    struct buf out = {0};
+    assert_true(digest_equal(run_config_digest(standard), run_config_digest(longer)));
+    assert_int_equal(run_config_diff(standard, longer, &out), 0);
+    standard->optim_schedule = longer->optim_schedule = SCHEDULE_COSINE;
+    assert_false(digest_equal(run_config_digest(standard), run_config_digest(longer)));
+    assert_int_equal(run_config_diff(standard, longer, &out), 1);
+    assert_string_equal(out.data, "run.steps: 200 -> 201, where optim.schedule ends\n");
+    buf_deinit(&out);
+    free(standard);
+    free(longer);
+}
+
+static void names_of_files_are_made_absolute(void **state) {
+    (void)state;
+    char here[PATH_MAX], expected[3 * PATH_MAX];
+    struct run_config *config = with("data.train=.:/no/such/file:absent/file");
+    assert_non_null(realpath(".", here));
+    assert_int_equal(config_set(&run_options, config, "model.path=/proc/self/.."), STATUS_OK);
+    assert_int_equal(run_config_make_absolute(config), STATUS_OK);
+    snprintf(expected, sizeof expected, "%s:/no/such/file:%s/absent/file", here, here);
+    assert_string_equal(config->data_train, expected);
+    assert_string_equal(config->model_path, "/proc");
+    assert_string_equal(config->data_eval, "");
+    free(config);
+    char longest[CONFIG_TEXT_BYTES] = "data.eval=";
+    memset(longest + 10, 'x', 3000);
+    for (size_t i = 12; i < 3000; i += 2)
+        longest[i] = ':';
+    config = with(longest);
+    assert_int_equal(run_config_make_absolute(config), STATUS_LIMIT);
+    assert_non_null(strstr(status_message(), "data.eval"));
+    free(config);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(defaults_are_those_of_the_table, set_up),
@@ -326,6 +370,8 @@ int main(void) {
         cmocka_unit_test(a_missing_file_is_a_configuration_error),
         cmocka_unit_test(the_trl_preset_changes_defaults_but_not_what_is_said),
         cmocka_unit_test(options_that_contradict_each_other_are_refused),
+        cmocka_unit_test(run_steps_decide_bits_only_where_the_schedule_ends_there),
+        cmocka_unit_test(names_of_files_are_made_absolute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -224,6 +224,38 @@ static void a_finished_run_started_again_does_nothing(void **state) {
     tiny_close(&f.tiny);
 }
 
+static void a_finished_run_is_lengthened_to_the_bits_of_a_longer_one(void **state) {
+    (void)state;
+    for (uint32_t lag = 0; lag <= 2; lag++) {
+        struct fixture f;
+        char option[16];
+        begin(&f);
+        snprintf(option, sizeof option, "run.lag=%u", lag);
+        ASSERT_OK(live(&f, "whole", (const char *const[]){option, NULL}));
+        ASSERT_OK(live(&f, "parts", (const char *const[]){option, "run.steps=3", NULL}));
+        assert_int_equal(last_state(&f, "parts").step, 3);
+        ASSERT_OK(live(&f, "parts", (const char *const[]){option, NULL}));
+        struct checkpoint_state whole = last_state(&f, "whole"), parts = last_state(&f, "parts");
+        assert_int_equal(parts.step, STEPS);
+        assert_true(digest_equal(parts.weights, whole.weights));
+        double a[STEPS + 1], b[STEPS + 1];
+        assert_int_equal(column(&f, "whole", "loss", a), STEPS);
+        assert_int_equal(column(&f, "parts", "loss", b), STEPS);
+        assert_memory_equal(a, b, STEPS * sizeof *a);
+        tiny_close(&f.tiny);
+    }
+}
+
+static void a_run_whose_learning_rate_ends_with_it_is_not_lengthened(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    ASSERT_OK(live(&f, "run", (const char *const[]){"optim.schedule=linear", "run.steps=3", NULL}));
+    ASSERT_FAILS(STATUS_CONFIG, live(&f, "run", (const char *const[]){"optim.schedule=linear", NULL}));
+    assert_non_null(strstr(status_message(), "run.steps: 3 -> 6, where optim.schedule ends"));
+    tiny_close(&f.tiny);
+}
+
 static void other_questions_or_another_reference_are_refused_on_resume(void **state) {
     (void)state;
     struct fixture f;
@@ -369,6 +401,8 @@ int main(void) {
         cmocka_unit_test(a_run_that_was_stopped_or_killed_ends_with_the_same_bits),
         cmocka_unit_test(a_run_killed_at_every_step_ends_with_the_same_bits),
         cmocka_unit_test(a_finished_run_started_again_does_nothing),
+        cmocka_unit_test(a_finished_run_is_lengthened_to_the_bits_of_a_longer_one),
+        cmocka_unit_test(a_run_whose_learning_rate_ends_with_it_is_not_lengthened),
         cmocka_unit_test(other_questions_or_another_reference_are_refused_on_resume),
         cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
         cmocka_unit_test(too_many_skips_in_a_row_end_the_run_with_its_weights_kept),
