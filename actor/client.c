@@ -114,6 +114,7 @@ static enum status welcome(struct client *client, const struct message_welcome *
     client->same_class = welcome->same_class;
     client->heartbeat_interval_ms = welcome->heartbeat_ms ? welcome->heartbeat_ms : 1000;
     client->heartbeat_ms = now_ms;
+    client->unheard = false;
     bool again = client->phase == CLIENT_JOINED;
     client->phase = CLIENT_JOINED;
     if (!again)
@@ -189,7 +190,7 @@ static void beat(struct client *client, int64_t now_ms) {
         .state = text_of(state),
     };
     client->heartbeat_ms = now_ms + client->heartbeat_interval_ms;
-    client->actions.control(client->actions.context, &message);
+    client->unheard = !client->actions.control(client->actions.context, &message);
 }
 
 enum status client_tick(struct client *client, int64_t now_ms) {
@@ -274,6 +275,10 @@ bool client_ready(const struct client *client) {
     return client->phase == CLIENT_JOINED && !digest_is_zero(client->loaded);
 }
 
+bool client_in_touch(const struct client *client) {
+    return client->phase == CLIENT_JOINED && !client->unheard;
+}
+
 uint32_t client_held(const struct client *client) {
     return client->held_count;
 }
@@ -294,7 +299,7 @@ void client_state(const struct client *client, int64_t now_ms, char *out_text, s
         unfinished += client->held[i]->state != LEASE_DONE;
     if (client->draining)
         snprintf(out_text, bytes, "stopping: %u groups to deliver", outbox_count(client->outbox));
-    else if (client->phase == CLIENT_JOINING)
+    else if (!client_in_touch(client))
         snprintf(out_text, bytes, "waiting for the learner");
     else if (!client->sync)
         snprintf(out_text, bytes, "fetching the model's files");

@@ -45,7 +45,7 @@ struct client_run {
 /* Called from within the client's functions. Nothing here waits. */
 struct client_actions {
     void *context;
-    void (*control)(void *context, const struct message *message);   /* may be lost */
+    bool (*control)(void *context, const struct message *message);   /* may be lost; false: surely not sent */
     void (*weights_open)(void *context, const char *endpoint);       /* closes the one before */
     bool (*fetch)(void *context, const struct message_fetch *fetch); /* false: not sent */
     /* Reward workers, by slot [0, WORKERS_MAX). */
@@ -116,6 +116,8 @@ uint32_t client_leave(struct client *client, const char *reason);
 
 /* ---- queries ---- */
 bool client_ready(const struct client *client); /* joined, with weights loaded */
+/* Joined, and the last heartbeat was sent: else nobody is there who would listen. */
+bool client_in_touch(const struct client *client);
 /* What it does or waits for, in words. */
 void client_state(const struct client *client, int64_t now_ms, char *out_text, size_t bytes);
 uint32_t client_held(const struct client *client);

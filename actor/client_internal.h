@@ -37,6 +37,7 @@ struct client {
     struct client_actions actions;
     enum client_phase phase;
     bool draining, leaving;
+    bool unheard;                   /* the last heartbeat could not be sent */
     int64_t hello_ms, heartbeat_ms; /* the next ones */
 
     /* of welcome */

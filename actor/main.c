@@ -59,9 +59,9 @@ static bool send_message(void *socket, const struct message *message) {
     return sent;
 }
 
-static void send_control(void *context, const struct message *message) {
+static bool send_control(void *context, const struct message *message) {
     struct actor *self = context;
-    send_message(self->control, message);
+    return send_message(self->control, message);
 }
 
 static bool send_fetch(void *context, const struct message_fetch *fetch) {
@@ -225,6 +225,15 @@ static void wait_for_something(struct actor *self, bool more) {
     poll_wait(&set, more ? 0 : TICK_MS);
 }
 
+static void say_state(struct actor *self, int64_t now_ms) {
+    char state[256];
+    client_state(self->client, now_ms, state, sizeof state);
+    if (client_in_touch(self->client))
+        daemon_status(self->daemon, "%s", state);
+    else
+        daemon_status(self->daemon, "%s; net.learner = %s", state, self->control_endpoint);
+}
+
 static void loop(struct actor *self) {
     int thread = daemon_thread(self->daemon, "transport");
     int64_t deadline_ms = INT64_MAX;
@@ -244,9 +253,7 @@ static void loop(struct actor *self) {
         }
         if (client_drained(self->client) || now_ms >= deadline_ms)
             break;
-        char state[256];
-        client_state(self->client, now_ms, state, sizeof state);
-        daemon_status(self->daemon, "%s", state);
+        say_state(self, now_ms);
         daemon_beat(self->daemon, thread);
         daemon_tick(self->daemon);
     }

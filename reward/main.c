@@ -23,7 +23,7 @@ struct daemon_reward {
     struct worker *worker;
     struct worker_settings settings;
     struct daemon_identity identity;
-    char endpoint[ENDPOINT_BYTES_MAX + 1];
+    char endpoint[ENDPOINT_BYTES_MAX + 1], learner[ENDPOINT_BYTES];
     struct inbox inbox;
     enum status status; /* final, once it is not STATUS_OK, with its message */
     char reason[STATUS_MESSAGE_BYTES];
@@ -72,6 +72,15 @@ static bool take_groups(struct daemon_reward *self) {
 
 /* ---- running ---- */
 
+static void say_state(struct daemon_reward *self, int64_t now_ms) {
+    char state[256];
+    worker_state(self->worker, now_ms, state, sizeof state);
+    if (worker_ready(self->worker))
+        daemon_status(self->daemon, "%s", state);
+    else
+        daemon_status(self->daemon, "%s; net.learner = %s", state, self->learner);
+}
+
 static void loop(struct daemon_reward *self, int64_t drain_ms) {
     int thread = daemon_thread(self->daemon, "main");
     int64_t deadline_ms = INT64_MAX;
@@ -92,9 +101,7 @@ static void loop(struct daemon_reward *self, int64_t drain_ms) {
         }
         if (worker_drained(self->worker) || now_ms >= deadline_ms)
             break;
-        char state[256];
-        worker_state(self->worker, now_ms, state, sizeof state);
-        daemon_status(self->daemon, "%s", state);
+        say_state(self, now_ms);
         daemon_beat(self->daemon, thread);
         daemon_tick(self->daemon);
     }
@@ -102,10 +109,10 @@ static void loop(struct daemon_reward *self, int64_t drain_ms) {
 }
 
 static enum status open_sockets(struct daemon_reward *self, const struct run_config *config) {
-    char control[ENDPOINT_BYTES], bind[ENDPOINT_BYTES], name[64];
+    char bind[ENDPOINT_BYTES], name[64];
     struct transport_settings keys = {config->net_key, config->net_learner_key, config->net_allow};
     TRY(transport_create(&keys, &self->transport));
-    if (daemon_endpoint(config->net_learner, config->run_directory, "control", false, control) != STATUS_OK)
+    if (daemon_endpoint(config->net_learner, config->run_directory, "control", false, self->learner) != STATUS_OK)
         return fail_context(STATUS_CONFIG, "net.learner");
     snprintf(name, sizeof name, "reward-%u", self->identity.pid);
     if (daemon_endpoint(config->reward_bind, config->run_directory, name, true, bind) != STATUS_OK)
@@ -113,10 +120,10 @@ static enum status open_sockets(struct daemon_reward *self, const struct run_con
     struct socket_settings settings = {"reward.bind", bind, NULL, FRAME_BYTES_MAX, MESSAGES_MAX, 0};
     TRY(socket_bind(self->transport, &settings, &self->groups));
     TRY(socket_endpoint(self->groups, self->endpoint));
-    settings = (struct socket_settings){"net.learner",   control,      transport_learner_key(self->transport),
-                                        FRAME_BYTES_MAX, MESSAGES_MAX, 0};
+    settings = (struct socket_settings){"net.learner",   self->learner, transport_learner_key(self->transport),
+                                        FRAME_BYTES_MAX, MESSAGES_MAX,  0};
     TRY(socket_connect(self->transport, &settings, &self->control));
-    log_event(LOG_INFO, "ready", "groups=%s learner=%s", self->endpoint, control);
+    log_event(LOG_INFO, "ready", "groups=%s learner=%s", self->endpoint, self->learner);
     return STATUS_OK;
 }
 

@@ -23,6 +23,7 @@ struct worker {
     struct worker_settings settings;
     struct worker_actions actions;
     bool joined, draining, leaving;
+    bool unheard; /* the last heartbeat could not be sent */
     uint64_t hub; /* incarnation */
     uint32_t heartbeat_interval_ms;
     int64_t hello_ms, heartbeat_ms; /* the next ones */
@@ -63,13 +64,16 @@ void worker_destroy(struct worker **worker) {
 
 /* ---- the hub ---- */
 
-static void send_control(struct worker *worker, const struct message *message) {
+/* False: it was not sent. */
+static bool send_control(struct worker *worker, const struct message *message) {
     struct buf frame = {0};
+    bool sent = false;
     if (proto_encode(message, &frame) == STATUS_OK)
-        worker->actions.control(worker->actions.context, frame.data, frame.bytes);
+        sent = worker->actions.control(worker->actions.context, frame.data, frame.bytes);
     else
         LOG_EVERY(10000, LOG_ERROR, "message_not_sent", "reason=\"%s\"", status_message());
     buf_deinit(&frame);
+    return sent;
 }
 
 static void say_hello(struct worker *worker, int64_t now_ms) {
@@ -118,7 +122,7 @@ static void beat(struct worker *worker, int64_t now_ms) {
         .state = text_of(state),
     };
     worker->heartbeat_ms = now_ms + worker->heartbeat_interval_ms;
-    send_control(worker, &message);
+    worker->unheard = !send_control(worker, &message);
 }
 
 /* Send what is due, oldest first, as far as the socket takes it. */
@@ -319,6 +323,7 @@ static enum status welcome(struct worker *worker, const struct message_welcome *
     if (!worker->joined)
         log_event(LOG_INFO, "joined", "run=%s", welcome->run.data);
     worker->joined = true;
+    worker->unheard = false;
     worker->hub = welcome->incarnation;
     worker->heartbeat_interval_ms = welcome->heartbeat_ms ? welcome->heartbeat_ms : 1000;
     worker->heartbeat_ms = now_ms;
@@ -384,14 +389,14 @@ void worker_leave(struct worker *worker, const char *reason) {
 /* ---- queries ---- */
 
 bool worker_ready(const struct worker *worker) {
-    return worker->joined;
+    return worker->joined && !worker->unheard;
 }
 
 void worker_state(const struct worker *worker, int64_t now_ms, char *out_text, size_t bytes) {
     uint32_t inside = outbox_count(worker->outbox);
     if (worker->draining)
         snprintf(out_text, bytes, "stopping: %u groups to deliver", inside);
-    else if (!worker->joined)
+    else if (!worker_ready(worker))
         snprintf(out_text, bytes, "waiting for the learner");
     else if (worker->actor_count == 0)
         snprintf(out_text, bytes, "waiting for an actor");

@@ -68,7 +68,8 @@ bool worker_drained(const struct worker *worker);
 /* Say bye to hub and actors. */
 void worker_leave(struct worker *worker, const char *reason);
 
-bool worker_ready(const struct worker *worker); /* joined */
+/* Joined, and the last heartbeat was sent: else no learner is there. */
+bool worker_ready(const struct worker *worker);
 void worker_state(const struct worker *worker, int64_t now_ms, char *out_text, size_t bytes);
 void worker_check(const struct worker *worker);
 

@@ -25,6 +25,9 @@
 /* sun_path has 108 bytes with its NUL. */
 #define SOCKET_PATH_BYTES 107
 #define ASSIGNMENTS_MAX 256
+/* Who waits for another process says so in the log, not at once, since all of them wait for a moment now and then. */
+#define WAITING_FIRST_MS 2000
+#define WAITING_AGAIN_MS 60000
 
 struct daemon_pulse {
     const char *name;
@@ -36,7 +39,8 @@ struct daemon_pulse {
 struct daemon {
     int signal_fd;
     atomic_bool stopping;
-    char status[512];
+    char status[1024];
+    int64_t waiting_ms;   /* when to log next what is waited for; 0: nothing is */
     uint64_t watchdog_us; /* 0: off */
     int64_t next_feed_ms;
     struct daemon_pulse pulses[DAEMON_THREADS_MAX];
@@ -203,12 +207,25 @@ void daemon_ready(struct daemon *daemon) {
     sd_notify(0, "READY=1");
 }
 
+static void log_waiting(struct daemon *daemon, const char *text) {
+    int64_t now_ms = clock_boot_ms();
+    if (strncmp(text, "waiting", strlen("waiting")) != 0) {
+        daemon->waiting_ms = 0;
+    } else if (daemon->waiting_ms == 0) {
+        daemon->waiting_ms = now_ms + WAITING_FIRST_MS;
+    } else if (now_ms >= daemon->waiting_ms) {
+        log_event(LOG_INFO, "waiting", "status=\"%s\"", text);
+        daemon->waiting_ms = now_ms + WAITING_AGAIN_MS;
+    }
+}
+
 void daemon_status(struct daemon *daemon, const char *format, ...) {
     char text[sizeof daemon->status];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    log_waiting(daemon, text);
     if (strcmp(text, daemon->status) == 0)
         return;
     memcpy(daemon->status, text, sizeof text);

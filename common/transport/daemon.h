@@ -43,7 +43,7 @@ bool daemon_stopping(struct daemon *daemon);
 
 /* ---- systemd; all of it does nothing outside of it. Main thread. ---- */
 void daemon_ready(struct daemon *daemon);
-/* What it is doing or waiting for, in words; sent when it changed. */
+/* What it is doing or waiting for, in words; sent when it changed. What begins with "waiting" is logged once it lasts. */
 void daemon_status(struct daemon *daemon, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A thread that must go on: *out_thread is what daemon_beat wants. Register before the thread starts. */
 int daemon_thread(struct daemon *daemon, const char *name);

@@ -24,6 +24,7 @@
  * hub's own silence rule. */
 #define HANDSHAKE_MS 2000 /* how long a peer that has proved nothing may hold memory */
 #define LINGER_MS 1000    /* what a closing socket may still send; a bye */
+#define CONNECT_MS 5000   /* an address where nobody answers; the name is looked up again at each try */
 #define RECONNECT_MS 100
 #define RECONNECT_MS_MAX 5000
 #define RETRANSMIT_MS 10000 /* ZMQ_TCP_MAXRT */
@@ -139,6 +140,7 @@ static enum status set_common(void *socket, const struct socket_settings *settin
         {ZMQ_TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S},
         {ZMQ_TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S},
         {ZMQ_TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT},
+        {ZMQ_CONNECT_TIMEOUT, CONNECT_MS},
         {ZMQ_RECONNECT_IVL, RECONNECT_MS},
         {ZMQ_RECONNECT_IVL_MAX, RECONNECT_MS_MAX},
         {ZMQ_TCP_MAXRT, RETRANSMIT_MS},

@@ -185,11 +185,12 @@ static void watch(struct actor *actor, int type, enum status status) {
 
 /* ---- the client's actions ---- */
 
-static void on_control(void *context, const struct message *message) {
+static bool on_control(void *context, const struct message *message) {
     struct actor *actor = context;
     actor->gave_back |= message->type == MESSAGE_GIVE_BACK;
     network_send(actor->sim, actor->index, LEARNER, CHANNEL_CONTROL, actor->sim->processes[actor->index].control,
                  message);
+    return true;
 }
 
 static void on_weights_open(void *context, const char *endpoint) {

@@ -160,12 +160,13 @@ static enum status publish_delta(uint32_t step) {
 
 /* ---- actions ---- */
 
-static void on_control(void *context, const struct message *message) {
+static bool on_control(void *context, const struct message *message) {
     struct actor *actor = context;
     if (message->type == MESSAGE_HELLO)
         actor->hello = true;
     if (message->type == MESSAGE_GIVE_BACK)
         sim.back++;
+    return true;
 }
 
 static void on_weights_open(void *context, const char *endpoint) {

@@ -27,6 +27,7 @@ static struct fake {
     struct arena arena;
     struct message control[OUT_MAX];
     uint32_t control_count;
+    bool alone; /* no connection to the hub */
     uint64_t generated[OUT_MAX], cancelled[OUT_MAX];
     uint32_t generated_count, cancelled_count, models, weights_opened;
     struct digest load; /* wanted by the load action, not done yet */
@@ -43,13 +44,16 @@ static struct message keep(const void *frame, size_t bytes) {
     return message;
 }
 
-static void on_control(void *context, const struct message *message) {
+static bool on_control(void *context, const struct message *message) {
     (void)context;
     struct buf frame = {0};
+    if (fake.alone)
+        return false;
     ASSERT_OK(proto_encode(message, &frame));
     assert_true(fake.control_count < OUT_MAX);
     fake.control[fake.control_count++] = keep(frame.data, frame.bytes);
     buf_deinit(&frame);
+    return true;
 }
 
 static void on_weights_open(void *context, const char *endpoint) {
@@ -814,6 +818,14 @@ static void the_state_says_what_is_awaited(void **state) {
     finish(1, -1);
     client_state(fake.client, 0, text, sizeof text);
     assert_string_equal(text, "waiting for a reward worker: 1 groups to deliver");
+    fake.alone = true;
+    tick(1000);
+    client_state(fake.client, 0, text, sizeof text);
+    assert_string_equal(text, "waiting for the learner");
+    assert_false(client_in_touch(fake.client));
+    fake.alone = false; /* the same hub, over another connection */
+    tick(2000);
+    assert_true(client_in_touch(fake.client));
     close_fake();
 }
 

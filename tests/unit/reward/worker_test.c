@@ -154,6 +154,14 @@ static void says_hello_until_welcomed_then_beats(void **state) {
     worker_tick(worker, 2100);
     assert_int_equal(count_control(MESSAGE_HEARTBEAT), 2);
     assert_int_equal(count_control(MESSAGE_HELLO), 2);
+    char text[256];
+    out.pipe_full = true; /* nobody is there */
+    worker_tick(worker, 3100);
+    worker_state(worker, 3100, text, sizeof text);
+    assert_string_equal(text, "waiting for the learner");
+    out.pipe_full = false;
+    worker_tick(worker, 4100);
+    assert_true(worker_ready(worker));
     worker_destroy(&worker);
 }
 
