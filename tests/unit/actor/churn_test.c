@@ -21,6 +21,7 @@
 #define SAMPLES 6
 #define NEW_TOKENS 60
 #define RUN 900u
+#define SEEDS_MAX 400 /* parking needs a busy actor when a more urgent lease comes: on a busy machine a seed in ten has it */
 
 static const struct model_config tiny = {.layers = 1,
                                          .hidden = 64,
@@ -454,14 +455,14 @@ static void bits_survive_churn(void **state) {
     (void)state;
     memset(&sim, 0, sizeof sim);
     uint64_t seed = 0;
-    while (seed < 40 && (sim.duplicates < 10 || sim.kills < 5 || sim.parked < 5 || sim.revokes < 10 ||
+    while (seed < SEEDS_MAX && (sim.duplicates < 10 || sim.kills < 5 || sim.parked < 5 || sim.revokes < 10 ||
                          sim.patches < 20 || sim.unpatched < 2))
         run_once(seed++);
     printf("%d runs: %u leases, %u duplicates, %u kills, %u loads, %u patches, %u refused, %u parked, "
            "%u revokes\n",
            (int)seed, (unsigned)sim.next_lease, sim.duplicates, sim.kills, sim.loads, sim.patches, sim.unpatched,
            sim.parked, sim.revokes);
-    assert_true(seed < 40); /* else the churn was too kind */
+    assert_true(seed < SEEDS_MAX); /* else the churn was too kind */
 }
 
 int main(void) {
