@@ -330,7 +330,7 @@ static void forgive_standstill(struct hub *hub, int64_t now_ms) {
     hub->last_tick_ms = now_ms;
     if (stood_ms <= (least_ms > HUB_STOOD_MS_LEAST ? least_ms : HUB_STOOD_MS_LEAST) || PLANTED(STANDSTILL_JUDGED))
         return;
-    lease_table_shift(&hub->table, stood_ms);
+    lease_table_shift(&hub->table, stood_ms, now_ms, hub->settings.lease_ms);
     for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
         struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
         peer->seen_ms = peer->seen_ms + stood_ms < now_ms ? peer->seen_ms + stood_ms : now_ms;

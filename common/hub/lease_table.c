@@ -32,7 +32,7 @@ void lease_table_deinit(struct lease_table *table) {
     *table = (struct lease_table){0};
 }
 
-/* Not before the last deadline: a shift may have moved that ahead of what the clock gives now. */
+/* Never before the last deadline, whatever the clock gives. */
 static int64_t in_order(const struct lease_table *table, int64_t deadline_ms) {
     if (list_empty(&table->by_deadline))
         return deadline_ms;
@@ -130,9 +130,16 @@ struct lease *lease_table_by_age(const struct lease_table *table, const struct l
     return next == &table->by_age ? NULL : LIST_ELEMENT(next, struct lease, by_age);
 }
 
-void lease_table_shift(struct lease_table *table, int64_t by_ms) {
-    for (struct link *link = table->by_deadline.next; link != &table->by_deadline; link = link->next)
-        LIST_ELEMENT(link, struct lease, by_deadline)->deadline_ms += by_ms;
+static int64_t later(int64_t time_ms, int64_t by_ms, int64_t latest_ms) {
+    return time_ms + by_ms < latest_ms ? time_ms + by_ms : latest_ms;
+}
+
+void lease_table_shift(struct lease_table *table, int64_t by_ms, int64_t now_ms, int64_t lease_ms) {
+    for (struct link *link = table->by_deadline.next; link != &table->by_deadline; link = link->next) {
+        struct lease *lease = LIST_ELEMENT(link, struct lease, by_deadline);
+        lease->deadline_ms = later(lease->deadline_ms, by_ms, now_ms + lease_ms);
+        lease->granted_ms = later(lease->granted_ms, by_ms, now_ms);
+    }
 }
 
 void lease_table_check(const struct lease_table *table) {

@@ -83,8 +83,9 @@ void lease_table_free(struct lease_table *table, struct lease *lease);
 struct lease *lease_table_due(const struct lease_table *table, int64_t now_ms);
 /* The ACTIVE lease granted next after `lease` (NULL: the oldest), or NULL. */
 struct lease *lease_table_by_age(const struct lease_table *table, const struct lease *lease);
-/* Move every deadline: the hub itself stood still for that long. */
-void lease_table_shift(struct lease_table *table, int64_t by_ms);
+/* The hub itself stood still for that long: its leases are so much younger, and end so much later. None ends later than one that is
+ * granted now, for lease_ms: it may have been granted or renewed after the standstill and before it was noticed. */
+void lease_table_shift(struct lease_table *table, int64_t by_ms, int64_t now_ms, int64_t lease_ms);
 
 void lease_table_check(const struct lease_table *table);
 

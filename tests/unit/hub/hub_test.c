@@ -633,6 +633,22 @@ static void a_hub_that_stood_still_judges_nobody(void **state) {
     assert_int_equal(hub_counted(fake.hub)->gone, 0);
 }
 
+static void a_lease_renewed_before_the_hub_knows_how_long_it_slept_still_ends(void **state) {
+    (void)state;
+    const int64_t day_ms = 86400000;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    pass(0, 3000);
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 4, day_ms);
+    hub_tick(fake.hub, day_ms);
+    for (int64_t now_ms = day_ms; now_ms <= day_ms + 2 * FAKE_LEASE_MS; now_ms += FAKE_HEARTBEAT_MS) {
+        fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 4, now_ms); /* it hangs from then on */
+        pass(now_ms, now_ms + FAKE_HEARTBEAT_MS);
+    }
+    assert_int_equal(hub_counted(fake.hub)->expired, 1);
+    assert_int_equal(hub_counted(fake.hub)->gone, 0);
+}
+
 static void waiting_for_a_reward_worker_is_not_the_questions_fault(void **state) {
     (void)state;
     one_slot_out(1);
@@ -759,7 +775,8 @@ static void status_says_what_is_awaited(void **state) {
     assert_true(fake_take(&fake, 4711, MESSAGE_STATUS_REPLY, &message));
     json_t *status;
     ASSERT_OK(json_parse(message.status_reply.json.data, message.status_reply.json.bytes, "status", &status));
-    assert_string_equal(json_string_value(json_object_get(status, "state")), "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
+    assert_string_equal(json_string_value(json_object_get(status, "state")),
+                        "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
     assert_string_equal(json_string_value(json_object_get(status, "run_id")), "fedcba9876543210");
     json_decref(status);
     buf_deinit(&line);
@@ -800,6 +817,7 @@ int main(void) {
         TEST(a_revoke_that_was_missed_is_said_again),
         TEST(idle_actors_get_copies_of_the_oldest_leases),
         TEST(a_hub_that_stood_still_judges_nobody),
+        TEST(a_lease_renewed_before_the_hub_knows_how_long_it_slept_still_ends),
         TEST(waiting_for_a_reward_worker_is_not_the_questions_fault),
         TEST(a_wrong_canary_is_kept_out),
         TEST(another_class_cannot_pass_for_the_learners),

@@ -68,8 +68,10 @@ static void leases_expire_in_the_order_of_their_last_renewal(void **state) {
     assert_ptr_equal(lease_table_due(&table, 110), b);
     lease_table_expire(&table, b);
     assert_ptr_equal(lease_table_due(&table, 120), c);
-    lease_table_shift(&table, 1000); /* the hub stood still */
+    lease_table_shift(&table, 1000, 1030, 100); /* the hub stood still from 30 to 1030 */
     assert_null(lease_table_due(&table, 1119));
+    assert_int_equal(a->deadline_ms, 1130); /* as if granted now: it was renewed for later */
+    assert_int_equal(c->granted_ms, 1020);
     lease_table_renew(&table, b, 500); /* alive after all; never before those that wait already */
     lease_table_check(&table);
     assert_true(b->deadline_ms >= a->deadline_ms);
