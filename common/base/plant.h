@@ -12,6 +12,7 @@
     X(CREDIT_LOST, "a freed lease keeps its bytes of the actor's room")                                                \
     X(RENEWED_WITHOUT_PROGRESS, "every heartbeat renews what it lists")                                                \
     X(LOSS_UNCOUNTED, "losses do not count: a question that kills actors goes round for ever")                         \
+    X(LOSER_AGAIN, "a slot goes back to the actor that lost it, whoever else is there")                                \
     X(STANDSTILL_JUDGED, "peers are judged for the time in which the hub itself stood still")                          \
     X(DUPLICATE_UNANSWERED, "a duplicate gets no answer")                                                              \
     X(GROUP_WEIGHTS_UNCHECKED, "the hub takes a group of other weights")                                               \

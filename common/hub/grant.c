@@ -64,12 +64,25 @@ void hub_close_lease(struct hub *hub, struct lease *lease, bool revoke) {
     hub_send(hub, lease->peer->connection, &message);
 }
 
-static void remember_loss(struct slot *slot, const char *holder, const char *reason) {
+static void remember_loss(struct slot *slot, const struct peer *holder, const char *reason) {
     if (!slot->losses && !(slot->losses = calloc(LOSSES_MAX, sizeof slot->losses[0])))
         return; /* only the report is poorer */
     struct loss *loss = &slot->losses[slot->lost - 1];
-    snprintf(loss->holder, sizeof loss->holder, "%.*s", (int)sizeof loss->holder - 1, holder);
+    loss->who = holder->who;
+    snprintf(loss->holder, sizeof loss->holder, "%.*s", (int)sizeof loss->holder - 1, holder->name);
     snprintf(loss->reason, sizeof loss->reason, "%.*s", (int)sizeof loss->reason - 1, reason);
+}
+
+/* It was none: the holder got on after all. */
+static void forget_loss(struct slot *slot, const struct peer *holder) {
+    if (slot->lost == 0)
+        return;
+    slot->lost--;
+    uint32_t at = 0;
+    while (slot->losses && at < slot->lost && slot->losses[at].who != holder->who)
+        at++;
+    for (; slot->losses && at < slot->lost; at++)
+        slot->losses[at] = slot->losses[at + 1];
 }
 
 /* I8: five losses. The run ends, or the slot is given up and that is recorded. */
@@ -103,7 +116,8 @@ static bool count_loss(struct hub *hub, struct work *work, struct slot *slot, co
     if (spared || slot->lost == LOSSES_MAX || PLANTED(LOSS_UNCOUNTED)) /* LOSSES_MAX: the run is ending */
         return false;
     slot->lost++;
-    remember_loss(slot, holder->name, reason);
+    slot->lost_ms = hub->now_ms;
+    remember_loss(slot, holder, reason);
     if (slot->lost < LOSSES_MAX)
         return false;
     slot_stuck(hub, work, slot);
@@ -148,8 +162,8 @@ void hub_lease_revived(struct hub *hub, struct lease *lease, int64_t now_ms) {
     hub->counts.revived++;
     lease_table_renew(&hub->table, lease, now_ms + hub->settings.lease_ms);
     slot->active++;
-    if (lease->counted && slot->lost > 0)
-        slot->lost--;
+    if (lease->counted)
+        forget_loss(slot, lease->peer);
     lease->counted = false;
     if (slot->state == SLOT_OPEN) {
         list_remove(&slot->open);
@@ -179,13 +193,41 @@ static bool holds_suspect(const struct peer *peer) {
     return false;
 }
 
+static bool has_lost(const struct peer *peer, const struct slot *slot) {
+    for (uint32_t i = 0; slot->losses && i < slot->lost; i++) {
+        if (slot->losses[i].who == peer->who)
+            return true;
+    }
+    return false;
+}
+
+/* An actor is there that has not lost this slot and has the room for it, now or later. */
+static bool others_could(const struct hub *hub, const struct work *work, const struct slot *slot) {
+    uint64_t bytes = lease_weigh(&work->templates[work_slot_index(work, slot)]);
+    for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
+        const struct peer *other = LIST_ELEMENT(link, struct peer, by_seen);
+        if (other->role == ROLE_ACTOR && other->connection != 0 && !other->distrusted &&
+            other->capacity_bytes >= bytes && !has_lost(other, slot))
+            return true;
+    }
+    return false;
+}
+
+/* I8: whoever lost it is not the one to say that it is the question. When the others do not come to it either, for as long as a lease
+ * lasts, it may try again. */
+static bool is_for_others(const struct hub *hub, const struct work *work, const struct slot *slot,
+                          const struct peer *peer) {
+    return slot->lost > 0 && has_lost(peer, slot) && hub->now_ms - slot->lost_ms < (int64_t)hub->settings.lease_ms &&
+           others_could(hub, work, slot) && !PLANTED(LOSER_AGAIN);
+}
+
 /* The first open slot that this actor may have. Suspects stand last. */
-static struct slot *pick_open(const struct work *work, const struct peer *peer) {
+static struct slot *pick_open(const struct hub *hub, const struct work *work, const struct peer *peer) {
     for (struct link *link = work->open.next; link != &work->open; link = link->next) {
         struct slot *slot = LIST_ELEMENT(link, struct slot, open);
         if (slot->lost >= SUSPECT_LOSSES && holds_suspect(peer))
             return NULL;
-        if (!holds(peer, slot))
+        if (!holds(peer, slot) && !is_for_others(hub, work, slot, peer))
             return slot;
     }
     return NULL;
@@ -253,7 +295,7 @@ static bool leasable(const struct hub *hub, const struct work *work) {
 static enum grant grant_open(struct hub *hub, struct peer *peer, int64_t now_ms) {
     for (struct link *link = hub->works.next; link != &hub->works; link = link->next) {
         struct work *work = LIST_ELEMENT(link, struct work, of_hub);
-        struct slot *slot = work->open_count > 0 && leasable(hub, work) ? pick_open(work, peer) : NULL;
+        struct slot *slot = work->open_count > 0 && leasable(hub, work) ? pick_open(hub, work, peer) : NULL;
         if (slot)
             return grant(hub, peer, work, slot, now_ms);
     }
@@ -305,7 +347,8 @@ static struct peer *idle_actor(const struct hub *hub, const struct slot *slot) {
         struct peer *peer = LIST_ELEMENT(link, struct peer, hungry);
         if (peer->used_samples > 0)
             continue;
-        if (!slot || (!holds(peer, slot) && (slot->lost < SUSPECT_LOSSES || !holds_suspect(peer))))
+        if (!slot ||
+            (!holds(peer, slot) && !has_lost(peer, slot) && (slot->lost < SUSPECT_LOSSES || !holds_suspect(peer))))
             return peer;
     }
     return NULL;

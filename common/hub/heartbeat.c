@@ -126,6 +126,7 @@ void hub_swapped(struct hub *hub, struct peer *peer, const struct message_swappe
 
 void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary, int64_t now_ms) {
     struct version *version = hub_keep_version(hub, *weights);
+    hub->now_ms = now_ms;
     if (!version)
         return; /* publishing it will say so */
     version->canary = *canary;

@@ -104,6 +104,7 @@ struct version *hub_find_version(const struct hub *hub, const struct digest *wei
 
 enum status hub_offer(struct hub *hub, const struct hub_work *offer, int64_t now_ms) {
     struct work *work;
+    hub->now_ms = now_ms;
     if (hub->draining)
         return fail(STATUS_CLOSED, "step %u: the hub drains", offer->step);
     if (hub_find_work(hub, offer->stream, offer->step))
@@ -199,6 +200,7 @@ void hub_retire_deltas(struct hub *hub, uint32_t version) {
 }
 
 enum status hub_publish(struct hub *hub, const struct message_manifest *manifest, int64_t now_ms) {
+    hub->now_ms = now_ms;
     if (manifest->form == FORM_DELTA) {
         keep_delta(hub, manifest);
         tell_actors(hub, manifest);
@@ -288,6 +290,7 @@ static void on_peer_message(struct hub *hub, struct peer *peer, const struct mes
 }
 
 void hub_message(struct hub *hub, peer_id connection, const struct message *message, int64_t now_ms) {
+    hub->now_ms = now_ms;
     struct peer *peer = hub_peer(hub, connection);
     if (message->type == MESSAGE_HELLO) {
         hub_hello(hub, connection, &message->hello, now_ms);
@@ -308,7 +311,7 @@ void hub_message(struct hub *hub, peer_id connection, const struct message *mess
 
 /* It may come back over another connection: until it was silent for too long, its leases are its own. */
 void hub_disconnected(struct hub *hub, peer_id connection, int64_t now_ms) {
-    (void)now_ms;
+    hub->now_ms = now_ms;
     struct peer *peer = map_remove(&hub->by_connection, connection);
     if (!peer)
         return;
@@ -366,6 +369,7 @@ void hub_drain(struct hub *hub, int64_t now_ms, int64_t drain_ms, const char *re
 
 void hub_tick(struct hub *hub, int64_t now_ms) {
     struct lease *lease;
+    hub->now_ms = now_ms;
     forgive_standstill(hub, now_ms);
     remove_silent(hub, now_ms);
     while ((lease = lease_table_due(&hub->table, now_ms)))

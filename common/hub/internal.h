@@ -26,6 +26,7 @@ struct peer {
     peer_id connection;          /* 0: gone, and about to be freed */
     uint8_t role;                /* enum peer_role */
     bool same_class, distrusted; /* canary_mismatch: no leases, and its groups are not wanted */
+    uint64_t who;                /* of name and host: the same after a restart */
     uint32_t pid;
     char name[LABEL_BYTES_MAX + 1], host[LABEL_BYTES_MAX + 1];
     char endpoint[ENDPOINT_BYTES_MAX + 1], key[KEY_BYTES_MAX + 1];
@@ -37,7 +38,7 @@ struct peer {
     struct link leases;
     uint32_t lease_count;
     bool told_too_small;
-    bool sated;          /* gave a lease back: nothing more before its next heartbeat */
+    bool sated; /* gave a lease back: nothing more before its next heartbeat */
     uint32_t used_samples;
     uint64_t used_bytes;
     uint32_t beat;
@@ -71,6 +72,7 @@ struct hub {
     uint32_t version_count;
     struct message_manifest deltas[DELTAS_MAX];
     uint32_t delta_count;
+    int64_t now_ms; /* of the event at hand */
     int64_t last_tick_ms;
     double mean_ms; /* of a lease from grant to acceptance, smoothed; 0: none yet */
     bool draining, said_bye;

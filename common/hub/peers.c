@@ -188,6 +188,7 @@ static struct peer *new_peer(struct hub *hub, const struct message_hello *hello,
 static void take_hello(struct peer *peer, const struct message_hello *hello) {
     hub_copy_text(peer->name, sizeof peer->name, hello->name);
     hub_copy_text(peer->host, sizeof peer->host, hello->host);
+    peer->who = hash64(peer->host, strlen(peer->host)) * 31 + hash64(peer->name, strlen(peer->name));
     hub_copy_text(peer->endpoint, sizeof peer->endpoint, hello->endpoint);
     hub_copy_text(peer->key, sizeof peer->key, hello->key);
     peer->pid = hello->pid;

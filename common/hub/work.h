@@ -25,6 +25,8 @@
  * takes others along at most SUSPECT_LOSSES times and does not make them look like killers. */
 #define SUSPECT_LOSSES 2
 #define LOSSES_MAX 5
+/* Whoever lost a slot is not given it again for a lease's time while there is another actor who could have it (internal.h): one broken
+ * actor is one loss, not five. */
 /* Offered at once: versions of lag 8, evaluations between them, and a driver's chunks. */
 #define WORKS_MAX 256
 #define SLOTS_MAX 65536 /* of one work: sample.questions */
@@ -35,6 +37,7 @@
 enum slot_state { SLOT_OPEN, SLOT_LEASED, SLOT_FILLED, SLOT_SKIPPED };
 
 struct loss {
+    uint64_t who; /* peer.who */
     char holder[64], reason[64];
 };
 
@@ -46,7 +49,8 @@ struct slot {
     uint32_t attempts;    /* leases granted */
     uint32_t active;      /* ACTIVE leases */
     struct digest digest; /* of the accepted group */
-    struct loss *losses;  /* [LOSSES_MAX], NULL before the first */
+    struct loss *losses;  /* [LOSSES_MAX], of them `lost` are there; NULL before the first */
+    int64_t lost_ms;      /* when the last one was */
     struct link leases;   /* ACTIVE and EXPIRED ones */
     struct link open;     /* OPEN: in the work's list */
 };
