@@ -49,15 +49,11 @@ static enum status append_from_device(struct checkpointer *c, struct st_writer *
 
 static enum status put_optimiser(struct checkpointer *c, struct st_writer *writer) {
     const struct optimiser *o = c->settings.optimiser;
-    int64_t total = o->model->layout->total;
-    TRY(st_writer_declare(writer, "exp_avg", ST_F32, 1, &total));
-    TRY(st_writer_declare(writer, "exp_avg_sq", ST_F32, 1, &total));
-    if (o->remainder)
-        TRY(st_writer_declare(writer, "remainder", ST_U16, 1, &total));
-    TRY(append_from_device(c, writer, o->m, (uint64_t)total * sizeof *o->m));
-    TRY(append_from_device(c, writer, o->v, (uint64_t)total * sizeof *o->v));
-    return o->remainder ? append_from_device(c, writer, o->remainder, (uint64_t)total * sizeof *o->remainder)
-                        : STATUS_OK;
+    for (uint32_t i = 0; i < o->part_count; i++)
+        TRY(st_writer_declare(writer, o->parts[i].name, o->parts[i].type, 1, &o->parts[i].elements));
+    for (uint32_t i = 0; i < o->part_count; i++)
+        TRY(append_from_device(c, writer, o->parts[i].data, o->parts[i].bytes));
+    return STATUS_OK;
 }
 
 static enum status write_optimiser(struct checkpointer *c, const char *directory) {
@@ -342,11 +338,12 @@ void checkpointer_close(struct checkpointer **checkpointer) {
 
 /* ---- room ---- */
 
-uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count) {
-    uint64_t total = (uint64_t)model->layout->total, weight = dtype_bytes(model->type);
-    uint64_t remainder = model->type == DTYPE_BF16 ? sizeof(uint16_t) : 0;
-    uint64_t older = model->type == DTYPE_BF16 ? total * weight / DELTA_SHARE : total * weight;
-    return total * (weight + remainder + 2 * sizeof(float)) + older * older_count + SMALL_FILES_BYTES;
+uint64_t checkpoint_bytes(const struct optimiser *optimiser, uint32_t older_count) {
+    const struct model *model = optimiser->model;
+    uint64_t total = (uint64_t)model->layout->total, weights = total * dtype_bytes(model->type);
+    uint64_t older = model->type == DTYPE_BF16 ? weights / DELTA_SHARE : weights;
+    uint64_t state = (uint64_t)optimiser_state_bytes((int64_t)total, model->type, optimiser->settings.moments);
+    return weights + state + older * older_count + SMALL_FILES_BYTES;
 }
 
 static uint32_t count_checkpoints(const char *run_directory) {

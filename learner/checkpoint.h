@@ -2,7 +2,8 @@
  *
  *   <run>/checkpoints/step-00000050/
  *     config.json model.safetensors tokenizer files    version 50, an ordinary model directory
- *     optimiser.safetensors    remainder (U16), exp_avg, exp_avg_sq (F32), each [parameters], in the buffer's order
+ *     optimiser.safetensors    remainder (U16), exp_avg, exp_avg_sq (F32), each [parameters], in the buffer's order; moments of
+ *                              eight bits are U8, with exp_avg_absmax, exp_avg_sq_absmax (F32) [a block of 256 parameters]
  *     delta-00000049           back to an older version that steps or evaluations to come sample from (checkpoint_older.h)
  *     state.json               where the run stands, and size and checksum of every other file; at its end its own checksum
  *   <run>/checkpoints/latest   the name of the newest; written last
@@ -72,7 +73,7 @@ struct checkpointer_settings {
 /* Makes the directory, removes what a crash left half-written, starts the thread. */
 enum status checkpointer_open(const struct checkpointer_settings *settings, struct checkpointer **out_checkpointer);
 /* Bytes that one checkpoint takes, with older_count older versions; their deltas are an estimate. */
-uint64_t checkpoint_bytes(const struct model *model, uint32_t older_count);
+uint64_t checkpoint_bytes(const struct optimiser *optimiser, uint32_t older_count);
 /* STATUS_IO, with the numbers, when the disk has no room for keep + 1 of them, less those that are there already. */
 enum status checkpoint_check_room(const char *run_directory, uint64_t bytes, uint32_t keep);
 

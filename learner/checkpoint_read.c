@@ -1,5 +1,6 @@
 /* Finding and loading checkpoints (checkpoint.h). */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,13 +190,31 @@ enum status checkpoint_find(const char *run_directory, void (*damaged)(void *con
     return status;
 }
 
-static enum status load_flat(const struct safetensors *file, const char *name, enum st_dtype dtype, uint64_t elements,
-                             struct device *device, void *to) {
-    const struct st_tensor *tensor = safetensors_find(file, name);
-    if (!tensor || tensor->dtype != dtype || tensor->rank != 1 || (uint64_t)tensor->shape[0] != elements)
-        return fail(STATUS_MISMATCH, "%s: %s: right would be a flat tensor of %" PRIu64 " elements", file->path, name,
-                    elements);
-    device->ops->upload(device, to, tensor->data, tensor->bytes);
+static const char *dtype_name(enum st_dtype type) {
+    return type == ST_U8 ? "U8" : type == ST_U16 ? "U16" : "F32";
+}
+
+/* The greatest of blocks of coded moments: a number that is none, or below 0, would spread over 256 parameters. */
+static enum status check_greatest(const struct safetensors *file, const struct st_tensor *tensor) {
+    for (int64_t i = 0; i < tensor->shape[0]; i++) {
+        float greatest;
+        memcpy(&greatest, (const char *)tensor->data + (size_t)i * sizeof greatest, sizeof greatest);
+        if (!isfinite(greatest) || greatest < 0)
+            return fail(STATUS_FORMAT, "%s: %s[%" PRId64 "] = %g: right would be a finite number from 0", file->path,
+                        tensor->name, i, (double)greatest);
+    }
+    return STATUS_OK;
+}
+
+static enum status load_part(const struct safetensors *file, const struct optimiser_part *part, bool coded,
+                             struct device *device) {
+    const struct st_tensor *tensor = safetensors_find(file, part->name);
+    if (!tensor || tensor->dtype != part->type || tensor->rank != 1 || tensor->shape[0] != part->elements)
+        return fail(STATUS_MISMATCH, "%s: %s: right would be a flat %s tensor of %" PRId64 " elements", file->path,
+                    part->name, dtype_name(part->type), part->elements);
+    if (coded && part->type == ST_F32)
+        TRY(check_greatest(file, tensor));
+    device->ops->upload(device, part->data, tensor->data, tensor->bytes);
     return STATUS_OK;
 }
 
@@ -205,12 +224,9 @@ enum status checkpoint_load_optimiser(const struct checkpoint *checkpoint, struc
     struct safetensors *file;
     TRY(safetensors_open(path, &file));
     struct device *device = o->model->device;
-    uint64_t total = (uint64_t)o->model->layout->total;
-    enum status status = load_flat(file, "exp_avg", ST_F32, total, device, o->m);
-    if (status == STATUS_OK)
-        status = load_flat(file, "exp_avg_sq", ST_F32, total, device, o->v);
-    if (status == STATUS_OK && o->remainder)
-        status = load_flat(file, "remainder", ST_U16, total, device, o->remainder);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < o->part_count && status == STATUS_OK; i++)
+        status = load_part(file, &o->parts[i], o->settings.moments == MOMENTS_INT8, device);
     if (status == STATUS_OK)
         status = device->ops->synchronize(device);
     safetensors_close(&file);

@@ -26,24 +26,62 @@ double learning_rate(const struct optimiser_settings *settings, uint64_t step) {
     return settings->lr * (settings->schedule == SCHEDULE_LINEAR ? 1 - done : half_cosine(done));
 }
 
-int64_t optimiser_bytes(int64_t parameters, enum dtype type) {
-    return parameters * (3 * (int64_t)sizeof(float) + (type == DTYPE_BF16 ? (int64_t)sizeof(uint16_t) : 0));
+static void add_part(struct optimiser_part *parts, uint32_t *count, const char *name, enum st_dtype type,
+                     int64_t elements, size_t element_bytes) {
+    parts[(*count)++] = (struct optimiser_part){
+        .name = name, .type = type, .elements = elements, .bytes = (uint64_t)elements * element_bytes};
 }
 
-static enum status allocate(struct optimiser *optimiser) {
-    struct device *device = optimiser->model->device;
-    size_t total = (size_t)optimiser->model->layout->total;
+/* Without data. The order is the checkpoint's. */
+static uint32_t list_parts(int64_t parameters, enum dtype type, enum moment_storage moments,
+                           struct optimiser_part out_parts[OPTIMISER_PARTS_MAX]) {
+    uint32_t count = 0;
+    int64_t blocks = moment_blocks(parameters);
+    if (moments == MOMENTS_INT8) {
+        add_part(out_parts, &count, "exp_avg", ST_U8, parameters, sizeof(uint8_t));
+        add_part(out_parts, &count, "exp_avg_absmax", ST_F32, blocks, sizeof(float));
+        add_part(out_parts, &count, "exp_avg_sq", ST_U8, parameters, sizeof(uint8_t));
+        add_part(out_parts, &count, "exp_avg_sq_absmax", ST_F32, blocks, sizeof(float));
+    } else {
+        add_part(out_parts, &count, "exp_avg", ST_F32, parameters, sizeof(float));
+        add_part(out_parts, &count, "exp_avg_sq", ST_F32, parameters, sizeof(float));
+    }
+    if (type == DTYPE_BF16)
+        add_part(out_parts, &count, "remainder", ST_U16, parameters, sizeof(uint16_t));
+    return count;
+}
+
+int64_t optimiser_state_bytes(int64_t parameters, enum dtype type, enum moment_storage moments) {
+    struct optimiser_part parts[OPTIMISER_PARTS_MAX];
+    uint32_t count = list_parts(parameters, type, moments, parts);
+    int64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++)
+        bytes += (int64_t)parts[i].bytes;
+    return bytes;
+}
+
+int64_t optimiser_bytes(int64_t parameters, enum dtype type, enum moment_storage moments) {
+    return parameters * (int64_t)sizeof(float) + optimiser_state_bytes(parameters, type, moments);
+}
+
+static enum status allocate(struct optimiser *o) {
+    struct device *device = o->model->device;
+    int64_t total = o->model->layout->total;
     void *memory;
-    TRY(device->ops->allocate(device, total * sizeof(float), &memory));
-    optimiser->gradient = memory;
-    TRY(device->ops->allocate(device, total * sizeof(float), &memory));
-    optimiser->m = memory;
-    TRY(device->ops->allocate(device, total * sizeof(float), &memory));
-    optimiser->v = memory;
-    if (optimiser->model->type == DTYPE_F32)
-        return STATUS_OK;
-    TRY(device->ops->allocate(device, total * sizeof(uint16_t), &memory));
-    optimiser->remainder = memory;
+    TRY(device->ops->allocate(device, (size_t)total * sizeof(float), &memory));
+    o->gradient = memory;
+    o->part_count = list_parts(total, o->model->type, o->settings.moments, o->parts);
+    for (uint32_t i = 0; i < o->part_count; i++)
+        TRY(device->ops->allocate(device, (size_t)o->parts[i].bytes, &o->parts[i].data));
+    const struct optimiser_part *p = o->parts;
+    if (o->settings.moments == MOMENTS_INT8) {
+        o->coded = (struct moments8){.m = p[0].data, .m_most = p[1].data, .v = p[2].data, .v_most = p[3].data};
+    } else {
+        o->m = p[0].data;
+        o->v = p[1].data;
+    }
+    if (o->model->type == DTYPE_BF16)
+        o->remainder = p[o->part_count - 1].data;
     return STATUS_OK;
 }
 
@@ -67,10 +105,11 @@ void optimiser_destroy(struct optimiser **optimiser) {
     if (!o)
         return;
     struct device *device = o->model->device;
-    void *memory[] = {o->gradient, o->m, o->v, o->remainder};
-    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++)
-        if (memory[i])
-            device->ops->release(device, memory[i]);
+    if (o->gradient)
+        device->ops->release(device, o->gradient);
+    for (uint32_t i = 0; i < o->part_count; i++)
+        if (o->parts[i].data)
+            device->ops->release(device, o->parts[i].data);
     free(o);
     *optimiser = NULL;
 }
@@ -91,6 +130,16 @@ static void decay(struct optimiser *o, float factor) {
                                o->model->type, o->remainder ? o->remainder + entry->offset : NULL,
                                (int64_t)entry->rows * entry->cols, factor);
     }
+}
+
+static void step_all(struct optimiser *o, const struct adamw_step *step) {
+    struct device *device = o->model->device;
+    struct model *model = o->model;
+    int64_t total = model->layout->total;
+    if (o->settings.moments == MOMENTS_INT8)
+        device->ops->adamw8(device, model->data, model->type, o->remainder, &o->coded, o->gradient, total, step);
+    else
+        device->ops->adamw(device, model->data, model->type, o->remainder, o->m, o->v, o->gradient, total, step);
 }
 
 enum status optimiser_update(struct optimiser *o, uint64_t step, double loss, struct update *out_update) {
@@ -117,8 +166,7 @@ enum status optimiser_update(struct optimiser *o, uint64_t step, double loss, st
         };
         if (o->settings.weight_decay > 0)
             decay(o, 1.0f - adamw.lr * (float)o->settings.weight_decay);
-        device->ops->adamw(device, o->model->data, o->model->type, o->remainder, o->m, o->v, o->gradient,
-                           o->model->layout->total, &adamw);
+        step_all(o, &adamw);
         TRY(device->ops->synchronize(device));
     }
     *out_update = update;

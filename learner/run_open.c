@@ -68,7 +68,8 @@ static enum status open_device(struct run *run) {
                     (long long)config->sample_max_new_tokens, positions(run) - (int32_t)config->sample_max_new_tokens,
                     shape.max_positions - positions(run) + (int32_t)config->sample_max_new_tokens, shape.max_positions);
     TRY(device_open(support_device_spec(config), (int)config->train_threads, &run->device));
-    return support_check_memory(run->device, config->model_path, &shape, storage(config), config->loss_kl > 0 ? 2 : 1,
+    return support_check_memory(run->device, config->model_path, &shape, storage(config),
+                                (enum moment_storage)config->optim_moments, config->loss_kl > 0 ? 2 : 1,
                                 (int)config->run_lag + 2);
 }
 
@@ -290,16 +291,19 @@ static void log_plan(const struct run *run) {
     int64_t parameters = run->model->layout->total;
     double weights = (double)parameters * (double)dtype_bytes(run->model->type);
     log_event(LOG_INFO, "memory_plan",
-              "device=\"%s\" parameters=%" PRId64 " weights_gb=%.3f optimiser_gb=%.3f batch_gb=%.3f versions_gb=%.3f",
+              "device=\"%s\" parameters=%" PRId64
+              " weights_gb=%.3f moments=%s optimiser_gb=%.3f batch_gb=%.3f versions_gb=%.3f",
               run->device->name, parameters, weights * (run->reference ? 2 : 1) / 1e9,
-              (double)optimiser_bytes(parameters, run->model->type) / 1e9,
+              run->config->optim_moments == MOMENTS_INT8 ? "int8" : "fp32",
+              (double)optimiser_bytes(parameters, run->model->type, (enum moment_storage)run->config->optim_moments) /
+                  1e9,
               (double)trainer_batch_bytes(run->trainer) / 1e9, weights * (double)(run->config->run_lag + 2) / 1e9);
 }
 
 static enum status open_disk(struct run *run) {
     const struct run_config *config = run->config;
     uint32_t keep = (uint32_t)config->checkpoint_keep;
-    uint64_t bytes = checkpoint_bytes(run->model, (uint32_t)config->run_lag);
+    uint64_t bytes = checkpoint_bytes(trainer_optimiser(run->trainer), (uint32_t)config->run_lag);
     TRY(checkpoint_check_room(run->directory.path, bytes, keep));
     struct checkpointer_settings settings = {.run_directory = run->directory.path,
                                              .model_directory = config->model_path,

@@ -59,7 +59,8 @@ static enum status open_model(struct sft *s, bool from_nothing) {
     TRY(sft_order_init(&s->order, (uint64_t)config->run_seed, s->data.count));
     TRY(device_open(support_device_spec(config), (int)config->train_threads, &s->device));
     enum dtype type = config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
-    TRY(support_check_memory(s->device, config->model_path, &shape, type, 1, 0));
+    TRY(support_check_memory(s->device, config->model_path, &shape, type, (enum moment_storage)config->optim_moments, 1,
+                             0));
     int32_t positions = (int32_t)s->data.longest, vocab = tokenizer_vocab_size(s->tokenizer);
     if (!from_nothing)
         return model_load(s->device, config->model_path, type, positions, vocab, &s->model);
@@ -75,6 +76,7 @@ static enum status open_trainer(struct sft *s) {
                                           .eps = config->optim_eps,
                                           .weight_decay = config->sft_weight_decay,
                                           .clip = config->optim_clip,
+                                          .moments = (enum moment_storage)config->optim_moments,
                                           .schedule = (enum lr_schedule)config->sft_schedule,
                                           .warmup = (uint64_t)config->sft_warmup,
                                           .steps = (uint64_t)config->sft_steps};

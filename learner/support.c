@@ -43,20 +43,21 @@ int32_t support_keep_layers(struct device *device, const struct model_config *co
 }
 
 enum status support_check_memory(struct device *device, const char *directory, const struct model_config *config,
-                                 enum dtype type, int models, int versions) {
+                                 enum dtype type, enum moment_storage moments, int models, int versions) {
     int64_t parameters = model_parameter_count(config);
     double weights = (double)parameters * (double)dtype_bytes(type),
-           moments = (double)optimiser_bytes(parameters, type);
-    double served = device->kind == DEVICE_CPU ? weights * versions : 0, needed = weights * models + moments + served;
+           optimiser = (double)optimiser_bytes(parameters, type, moments);
+    double served = device->kind == DEVICE_CPU ? weights * versions : 0, needed = weights * models + optimiser + served;
     double have = (double)device->ops->free_bytes(device);
     if (needed <= have)
         return STATUS_OK;
     return fail(
         STATUS_CONFIG,
         "%s: training its %.2f billion parameters takes %.1f GB at least (weights %.1f, gradient and optimiser %.1f, "
-        "versions on their way %.1f); %s has %.1f GB free",
-        directory, (double)parameters / 1e9, needed / 1e9, weights * models / 1e9, moments / 1e9, served / 1e9,
-        device->name, have / 1e9);
+        "versions on their way %.1f); %s has %.1f GB free%s",
+        directory, (double)parameters / 1e9, needed / 1e9, weights * models / 1e9, optimiser / 1e9, served / 1e9,
+        device->name, have / 1e9,
+        moments == MOMENTS_FP32 ? "; optim.moments = int8 takes 6 bytes a parameter less" : "");
 }
 
 enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context) {

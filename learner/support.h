@@ -25,7 +25,7 @@ int32_t support_keep_layers(struct device *device, const struct model_config *co
  *   models     copies of the weights on the device: 1, or 2 with a reference
  *   versions   copies that the hub serves, in host memory: counted where that is the device's memory too */
 enum status support_check_memory(struct device *device, const char *directory, const struct model_config *config,
-                                 enum dtype type, int models, int versions);
+                                 enum dtype type, enum moment_storage moments, int models, int versions);
 
 /* Call use(context, path) for each path of a ':'-separated list; empty parts are skipped. */
 enum status support_each_path(const char *list, enum status (*use)(void *context, const char *path), void *context);

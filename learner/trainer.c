@@ -77,6 +77,7 @@ static void settings_from(const struct run_config *config, struct trainer *t, st
         .eps = config->optim_eps,
         .weight_decay = config->optim_weight_decay,
         .clip = config->optim_clip,
+        .moments = (enum moment_storage)config->optim_moments,
         .schedule = (enum lr_schedule)config->optim_schedule,
         .warmup = (uint64_t)config->optim_warmup,
         .steps = (uint64_t)config->run_steps,

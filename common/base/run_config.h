@@ -11,6 +11,7 @@ enum ratio_level { RATIO_TOKEN, RATIO_SEQUENCE };
 enum policy_term { POLICY_CLIP, POLICY_CISPO };
 enum advantage_scale { SCALE_GROUP, SCALE_BATCH, SCALE_NONE };
 enum determinism { DETERMINISM_AUTO, DETERMINISM_STRICT };
+enum moment_storage { MOMENTS_FP32, MOMENTS_INT8 };
 enum lr_schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
 
 /* Field names are section_key. */

@@ -79,15 +79,14 @@ workers() { # workers RUN ACTORS REWARDS
     done
 }
 
-# same RUN: weights after every step, answers and the last checkpoint are those of run one
+# same RUN [OTHER]: weights after every step, answers and the last checkpoint are those of run OTHER, else of run one
 same() {
+    local other=${2:-one} last=checkpoints/step-0000000$steps
     [ "$(lines "$1")" = $steps ] || die "$1: $(lines "$1") steps"
-    cmp -s <(column one weights) <(column "$1" weights) || die "$1: other weights than run one"
-    diff -r one/rollouts "$1/rollouts" >diff.out || die "$1: other answers than run one: $(head -n 3 diff.out)"
-    cmp one/checkpoints/step-0000000$steps/model.safetensors "$1/checkpoints/step-0000000$steps/model.safetensors" ||
-        die "$1: another model than run one"
-    cmp one/checkpoints/step-0000000$steps/optimiser.safetensors "$1/checkpoints/step-0000000$steps/optimiser.safetensors" ||
-        die "$1: another optimiser than run one"
+    cmp -s <(column "$other" weights) <(column "$1" weights) || die "$1: other weights than run $other"
+    diff -r "$other/rollouts" "$1/rollouts" >diff.out || die "$1: other answers than run $other: $(head -n 3 diff.out)"
+    cmp "$other/$last/model.safetensors" "$1/$last/model.safetensors" || die "$1: another model than run $other"
+    cmp "$other/$last/optimiser.safetensors" "$1/$last/optimiser.safetensors" || die "$1: another optimiser than run $other"
 }
 
 echo "-- a small world and a model that half knows it"
@@ -178,6 +177,30 @@ start learner "$learner" --config run.ini --run stopped
 finish learner
 stop actor1 actor2 reward1
 same stopped
+
+echo "-- moments of eight bits: learning goes on, a kill changes no bit, six bytes a parameter less are kept"
+workers coded 1 1
+start learner "$learner" --config run.ini --run coded --set optim.moments=int8 --set eval.every=0
+finish learner
+stop actor1 reward1
+[ "$(column coded weights | sort -u | wc -l)" = $steps ] || die "run coded: weights that did not change"
+cmp -s <(column one weights | head -n 1) <(column coded weights | head -n 1) || die "run coded: its first step is not AdamW's"
+cmp -s <(column one weights) <(column coded weights) && die "run coded: the weights of fp32 moments: the test shows nothing"
+workers again 1 1
+start learner "$learner" --config run.ini --run again --set optim.moments=int8 --set eval.every=0
+wait_for_steps again 3
+destroy learner
+start learner "$learner" --config run.ini --run again --set optim.moments=int8 --set eval.every=0
+finish learner
+stop actor1 reward1
+[ "$(grep -c " resumed step=" learner.log)" = 3 ] || die "the run again did not resume: the test shows nothing"
+same again coded
+refused 78 "optim.moments: int8 -> fp32" "$learner" --config run.ini --run coded --set eval.every=0
+size() { stat -c %s "$1/checkpoints/step-0000000$steps/optimiser.safetensors"; }
+[ $(($(size one) * 41 / 100)) -gt "$(size coded)" ] || die "the optimiser takes $(size coded) bytes, with fp32 moments $(size one)"
+for kind in fp32 int8; do
+    grep -q " memory_plan .* moments=$kind optimiser_gb=" learner.log || die "the memory plan does not tell of moments of $kind"
+done
 
 echo "-- strictly on-policy: the ratio is exactly 1"
 workers lag0 2 1

@@ -1,6 +1,7 @@
 #include "tests/support/learner/tiny.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <unistd.h>
 
 #include "common/weights/content.h"
@@ -16,7 +17,7 @@ struct fixture {
     char reason[512];
 };
 
-static const struct optimiser_settings settings = {.lr = 1e-2, .beta1 = .9, .beta2 = .99, .eps = 1e-8, .steps = 100};
+static struct optimiser_settings settings = {.lr = 1e-2, .beta1 = .9, .beta2 = .99, .eps = 1e-8, .steps = 100};
 
 static void begin(struct fixture *f) {
     *f = (struct fixture){0};
@@ -73,8 +74,7 @@ static void note(void *context, const char *text) {
     snprintf(f->reason, sizeof f->reason, "%s", text);
 }
 
-static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
-    (void)state;
+static void check_resume(void) {
     struct fixture f;
     begin(&f);
     update(&f, f.optimiser, 0);
@@ -102,13 +102,64 @@ static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
     update(&f, optimiser, 2);
     ASSERT_OK(model_digest(model, &got));
     assert_true(digest_equal(got, want));
-    size_t total = (size_t)model->layout->total;
-    assert_memory_equal(optimiser->remainder, f.optimiser->remainder, total * 2);
-    assert_memory_equal(optimiser->m, f.optimiser->m, total * 4);
-    assert_memory_equal(optimiser->v, f.optimiser->v, total * 4);
+    for (uint32_t i = 0; i < optimiser->part_count; i++)
+        assert_memory_equal(optimiser->parts[i].data, f.optimiser->parts[i].data, optimiser->parts[i].bytes);
 
     optimiser_destroy(&optimiser);
     model_destroy(&model);
+    end(&f);
+}
+
+static void a_resumed_optimiser_goes_on_with_the_same_bits(void **state) {
+    (void)state;
+    check_resume();
+    settings.moments = MOMENTS_INT8;
+    check_resume();
+    settings.moments = MOMENTS_FP32;
+}
+
+/* Overwrite element `at` of a tensor of fp32 in the optimiser's file. */
+static void poke(const struct checkpoint *checkpoint, const char *name, size_t at, float value) {
+    char path[PATH_BYTES];
+    struct safetensors *file;
+    ASSERT_OK(fs_join(path, checkpoint->directory, "optimiser.safetensors"));
+    ASSERT_OK(safetensors_open(path, &file));
+    const struct st_tensor *tensor = safetensors_find(file, name);
+    assert_non_null(tensor);
+    off_t offset = (const char *)tensor->data - (const char *)file->map.data + (off_t)(at * sizeof value);
+    safetensors_close(&file);
+    int fd = open(path, O_WRONLY);
+    assert_true(fd >= 0 && pwrite(fd, &value, sizeof value, offset) == sizeof value);
+    close(fd);
+}
+
+static void moments_that_do_not_fit_or_are_no_numbers_are_refused_by_name(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -1.0f};
+    struct fixture f;
+    struct checkpoint found;
+    struct optimiser *other;
+    settings.moments = MOMENTS_INT8;
+    begin(&f);
+    update(&f, f.optimiser, 0);
+    save(&f, 1);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    settings.moments = MOMENTS_FP32;
+    ASSERT_OK(optimiser_create(f.tiny.model, &settings, &other));
+    ASSERT_FAILS(STATUS_MISMATCH, checkpoint_load_optimiser(&found, other));
+    assert_non_null(strstr(status_message(), "exp_avg: right would be a flat F32 tensor"));
+    optimiser_destroy(&other);
+    ASSERT_OK(checkpoint_load_optimiser(&found, f.optimiser));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) { /* as if written so, with its checksum */
+        poke(&found, "exp_avg_sq_absmax", 2, bad[i]);
+        ASSERT_FAILS(STATUS_FORMAT, checkpoint_load_optimiser(&found, f.optimiser));
+        assert_non_null(strstr(status_message(), "optimiser.safetensors: exp_avg_sq_absmax[2] = "));
+    }
+    poke(&found, "exp_avg_sq_absmax", 2, 0.0f);
+    poke(&found, "exp_avg_absmax", 1, -1.0f);
+    ASSERT_FAILS(STATUS_FORMAT, checkpoint_load_optimiser(&found, f.optimiser));
+    assert_non_null(strstr(status_message(), "exp_avg_absmax[1] = -1"));
     end(&f);
 }
 
@@ -354,8 +405,13 @@ static void room_is_checked_for_one_more_than_kept(void **state) {
     (void)state;
     struct fixture f;
     begin(&f);
-    uint64_t bytes = checkpoint_bytes(f.tiny.model, 1);
-    assert_true(bytes > (uint64_t)f.tiny.model->layout->total * 14);
+    uint64_t bytes = checkpoint_bytes(f.optimiser, 1);
+    uint64_t total = (uint64_t)f.tiny.model->layout->total;
+    assert_true(bytes > total * 12);
+    f.optimiser->settings.moments = MOMENTS_INT8;
+    uint64_t coded = bytes - checkpoint_bytes(f.optimiser, 1);
+    assert_true(coded <= total * 6 && coded > total * 6 - total / 31); /* 2 + 8/256 bytes in the place of 8 */
+    f.optimiser->settings.moments = MOMENTS_FP32;
     ASSERT_OK(checkpoint_check_room(f.run, 1, 2));
     ASSERT_FAILS(STATUS_IO, checkpoint_check_room(f.run, UINT64_C(1) << 60, 2));
     assert_non_null(strstr(status_message(), "3 checkpoints"));
@@ -369,6 +425,7 @@ static void room_is_checked_for_one_more_than_kept(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_resumed_optimiser_goes_on_with_the_same_bits),
+        cmocka_unit_test(moments_that_do_not_fit_or_are_no_numbers_are_refused_by_name),
         cmocka_unit_test(older_versions_are_deltas_back_from_the_newest),
         cmocka_unit_test(older_versions_of_fp32_are_whole),
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_one_before_used),

@@ -32,16 +32,33 @@ static void fill(struct tiny *tiny, struct optimiser *optimiser, float value) {
         optimiser->gradient[i] = value; /* the CPU's memory is the host's */
 }
 
-static void a_step_that_is_not_finite_changes_nothing(void **state) {
-    (void)state;
+/* All that lasts: moments and remainder. */
+static void *state_of(const struct optimiser *optimiser, size_t *out_bytes) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < optimiser->part_count; i++)
+        bytes += optimiser->parts[i].bytes;
+    char *all = malloc(bytes), *at = all;
+    for (uint32_t i = 0; i < optimiser->part_count; at += optimiser->parts[i++].bytes)
+        memcpy(at, optimiser->parts[i].data, optimiser->parts[i].bytes);
+    *out_bytes = bytes;
+    return all;
+}
+
+static void check_skips(enum moment_storage moments) {
     struct tiny tiny;
     tiny_open(&tiny);
     struct optimiser_settings settings = standard();
+    settings.moments = moments;
     struct optimiser *optimiser;
     struct update update;
     struct digest before, after;
     ASSERT_OK(optimiser_create(tiny.model, &settings, &optimiser));
+    fill(&tiny, optimiser, .5f);
+    ASSERT_OK(optimiser_update(optimiser, 0, 1, &update));
     ASSERT_OK(model_digest(tiny.model, &before));
+    size_t bytes;
+    void *kept = state_of(optimiser, &bytes), *same;
+    assert_true((int64_t)bytes == optimiser_state_bytes(tiny.model->layout->total, DTYPE_BF16, moments));
     fill(&tiny, optimiser, 1);
     ASSERT_OK(optimiser_update(optimiser, 0, NAN, &update));
     assert_true(update.skipped);
@@ -50,7 +67,11 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
     assert_true(update.skipped);
     ASSERT_OK(model_digest(tiny.model, &after));
     assert_true(digest_equal(before, after));
-    assert_true(optimiser->updates == 0 && optimiser->beta1_power == 1);
+    assert_true(optimiser->updates == 1 && optimiser->beta1_power == .9);
+    same = state_of(optimiser, &bytes);
+    assert_memory_equal(same, kept, bytes);
+    free(same);
+    free(kept);
     optimiser->gradient[5] = 1;
     ASSERT_OK(optimiser_update(optimiser, 2, 1, &update));
     assert_false(update.skipped);
@@ -63,12 +84,18 @@ static void a_step_that_is_not_finite_changes_nothing(void **state) {
     tiny_close(&tiny);
 }
 
-static void only_matrices_decay(void **state) {
+static void a_step_that_is_not_finite_changes_nothing(void **state) {
     (void)state;
+    check_skips(MOMENTS_FP32);
+    check_skips(MOMENTS_INT8);
+}
+
+static void check_decay(enum moment_storage moments) {
     struct tiny tiny;
     tiny_open(&tiny);
     struct optimiser_settings settings = standard();
     settings.weight_decay = .5;
+    settings.moments = moments;
     struct optimiser *optimiser;
     struct update update;
     ASSERT_OK(optimiser_create(tiny.model, &settings, &optimiser));
@@ -90,11 +117,27 @@ static void only_matrices_decay(void **state) {
     tiny_close(&tiny);
 }
 
+static void only_matrices_decay(void **state) {
+    (void)state;
+    check_decay(MOMENTS_FP32);
+    check_decay(MOMENTS_INT8);
+}
+
+static void eight_bits_take_six_bytes_a_parameter_less(void **state) {
+    (void)state;
+    int64_t n = 256 * 1000;
+    assert_int_equal(optimiser_bytes(n, DTYPE_BF16, MOMENTS_FP32), 14 * n);
+    assert_int_equal(optimiser_bytes(n, DTYPE_BF16, MOMENTS_INT8), 8 * n + n / 32);
+    assert_int_equal(optimiser_bytes(n, DTYPE_F32, MOMENTS_INT8), 6 * n + n / 32);
+    assert_int_equal(optimiser_bytes(n + 1, DTYPE_F32, MOMENTS_INT8), 6 * (n + 1) + n / 32 + 8);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(warm_up_reaches_the_rate_and_schedules_end_at_zero),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(only_matrices_decay),
+        cmocka_unit_test(eight_bits_take_six_bytes_a_parameter_less),
     };
     return cmocka_run_group_tests_name("optimiser", tests, NULL, NULL);
 }

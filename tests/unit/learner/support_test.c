@@ -13,10 +13,13 @@ static void a_model_that_does_not_fit_is_refused_with_both_numbers(void **state)
     large.ffn = 1 << 20; /* 2e14 parameters: more than any machine's memory */
     struct device *device;
     ASSERT_OK(device_open("cpu", 1, &device));
-    ASSERT_OK(support_check_memory(device, "small", &small, DTYPE_BF16, 2, 3));
-    ASSERT_FAILS(STATUS_CONFIG, support_check_memory(device, "large", &large, DTYPE_BF16, 2, 3));
+    ASSERT_OK(support_check_memory(device, "small", &small, DTYPE_BF16, MOMENTS_FP32, 2, 3));
+    ASSERT_FAILS(STATUS_CONFIG, support_check_memory(device, "large", &large, DTYPE_BF16, MOMENTS_FP32, 2, 3));
     assert_non_null(strstr(status_message(), "large: training its"));
     assert_non_null(strstr(status_message(), "GB free"));
+    assert_non_null(strstr(status_message(), "optim.moments = int8"));
+    ASSERT_FAILS(STATUS_CONFIG, support_check_memory(device, "large", &large, DTYPE_BF16, MOMENTS_INT8, 2, 3));
+    assert_null(strstr(status_message(), "optim.moments"));
     device_close(&device);
 }
 
