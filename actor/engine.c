@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/build.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/queue.h"
 #include "common/compute/device.h"
 #include "common/compute/ops.h"
+#include "proto/proto.h"
 
 /* Commands: at most one to generate and one to cancel for each lease held, and again as many for those revoked while a
  * pass runs. */
@@ -51,7 +53,7 @@ struct engine {
     pthread_t thread;
     struct queue *commands, *events;
     atomic_bool stop;
-    char arithmetic[96], backend[16];
+    char backend[16], chip[32], arithmetic[96]; /* of the device, for the fingerprint */
 
     /* the thread's own */
     struct device *device;
@@ -169,6 +171,8 @@ static enum status create_generator(struct engine *engine, enum dtype type) {
     struct generator_limits limits = {settings->in_flight, settings->in_flight + PROMPT_ROWS, settings->kv_tokens,
                                       settings->groups_max};
     TRY(model_create(engine->device, &engine->config, type, engine->positions, engine->valid_vocab, &engine->model));
+    if (engine->device->products[0])
+        log_event(LOG_INFO, "products", "by=\"%s\"", engine->device->products);
     return generator_create(engine->model, &limits, &engine->generator);
 }
 
@@ -330,6 +334,7 @@ static void *run_thread(void *argument) {
     struct engine *engine = argument;
     enum status status = device_open(engine->settings.device, engine->settings.threads, &engine->device);
     if (status == STATUS_OK) {
+        snprintf(engine->chip, sizeof engine->chip, "%s", engine->device->chip);
         snprintf(engine->arithmetic, sizeof engine->arithmetic, "%s", engine->device->arithmetic);
         snprintf(engine->backend, sizeof engine->backend, "%s", engine->device->kind == DEVICE_CPU ? "cpu" : "cuda");
         log_event(LOG_INFO, "device", "name=\"%s\" threads=%d", engine->device->name, engine->device->threads);
@@ -412,12 +417,9 @@ void engine_stop(struct engine **engine) {
     *engine = NULL;
 }
 
-const char *engine_arithmetic(const struct engine *engine) {
-    return engine->arithmetic;
-}
-
-const char *engine_backend(const struct engine *engine) {
-    return engine->backend;
+struct fingerprint engine_fingerprint(const struct engine *engine) {
+    return (struct fingerprint){text_of(build_name()), text_of(engine->backend), text_of(engine->chip),
+                                text_of(engine->arithmetic)};
 }
 
 /* ---- commands, from the transport thread ---- */

@@ -27,9 +27,8 @@ struct engine_settings {
 enum status engine_start(const struct engine_settings *settings, struct engine **out_engine);
 /* Ends the thread after the pass it is in, and frees everything. */
 void engine_stop(struct engine **engine);
-/* The device's arithmetic and kind, for the fingerprint. */
-const char *engine_arithmetic(const struct engine *engine);
-const char *engine_backend(const struct engine *engine);
+/* What the device adds to the fingerprint; the texts live as long as the engine. */
+struct fingerprint engine_fingerprint(const struct engine *engine);
 
 /* ---- commands; STATUS_LIMIT when the thread stands still and the queue is full ---- */
 /* The shape of the model, once, before the first load. */

@@ -7,7 +7,6 @@
 
 #include "actor/client.h"
 #include "actor/engine.h"
-#include "common/base/build.h"
 #include "common/base/clock.h"
 #include "common/base/fs.h"
 #include "common/base/log.h"
@@ -322,8 +321,7 @@ static enum status open_client(struct actor *self) {
         .host = text_of(self->identity.host),
         .incarnation = self->identity.incarnation,
         .pid = self->identity.pid,
-        .fingerprint = {text_of(build_name()), text_of(engine_backend(self->engine)), text_of(""),
-                        text_of(engine_arithmetic(self->engine))},
+        .fingerprint = engine_fingerprint(self->engine),
         .capacity_samples = capacity_samples(self->config),
         .outbox_bytes = (uint64_t)self->config->actor_outbox_bytes,
         .cache = self->cache,

@@ -41,7 +41,7 @@ static enum status append_from_device(struct checkpointer *c, struct st_writer *
     struct device *device = c->settings.model->device;
     for (uint64_t at = 0; at < bytes; at += COPY_BYTES) {
         uint64_t count = bytes - at < COPY_BYTES ? bytes - at : COPY_BYTES;
-        device->ops->download(device, c->chunk, (const char *)from + at, count);
+        TRY(device->ops->read_aside(device, c->chunk, (const char *)from + at, count));
         TRY(st_writer_append(writer, c->chunk, count));
     }
     return STATUS_OK;

@@ -182,7 +182,7 @@ static enum status start_server(struct run *run) {
                 .config = run->config_digest,
                 .fingerprint = {.build = text_of(build_name()),
                                 .backend = text_of(run->device->kind == DEVICE_CPU ? "cpu" : "cuda"),
-                                .device = text_of(""), /* an actor's; on a GPU `arithmetic` names the architecture */
+                                .device = text_of(run->device->chip),
                                 .arithmetic = text_of(run->device->arithmetic)},
                 .strict = config->run_determinism == DETERMINISM_STRICT,
                 .skip_stuck = config->run_skip_stuck,
@@ -290,6 +290,8 @@ static enum status publish_versions(struct run *run, const struct checkpoint *ch
 static void log_plan(const struct run *run) {
     int64_t parameters = run->model->layout->total;
     double weights = (double)parameters * (double)dtype_bytes(run->model->type);
+    if (run->device->products[0])
+        log_event(LOG_INFO, "products", "by=\"%s\"", run->device->products);
     log_event(LOG_INFO, "memory_plan",
               "device=\"%s\" parameters=%" PRId64
               " weights_gb=%.3f moments=%s optimiser_gb=%.3f batch_gb=%.3f versions_gb=%.3f",

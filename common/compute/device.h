@@ -24,7 +24,9 @@ struct device {
     enum dtype activation; /* type of activations and of keys and values: F32 on the CPU, BF16 on CUDA */
     int threads;           /* CPU threads; results do not depend on it */
     char name[96];         /* "cpu: AMD EPYC ..., avx2" */
-    char arithmetic[96];   /* what decides bits: instruction path, library versions, algorithm ids; part of the fingerprint */
+    char chip[32];         /* "sm_90, 132 SMs"; empty on the CPU, whose models agree. Part of the fingerprint */
+    char arithmetic[96];   /* what decides bits: kernels and libraries with their versions. Part of the fingerprint */
+    char products[96];     /* who makes matrix products and by which algorithms; empty: Candor. Follows from the two above */
     void *state;
 };
 

@@ -88,6 +88,9 @@ struct ops {
     void (*upload)(struct device *device, void *to, const void *host_from,
                    size_t bytes); /* host_from may change after it */
     void (*download)(struct device *device, void *host_to, const void *from, size_t bytes); /* waits */
+    /* For one thread beside the device's: memory that was synchronised after it was written and that no operation writes
+     * meanwhile. Runs beside what the device is doing, not behind it; waits. A failure is the caller's, no fault of the device. */
+    enum status (*read_aside)(struct device *device, void *host_to, const void *from, size_t bytes);
     void (*copy)(struct device *device, void *to, const void *from, size_t bytes);
     void (*zero)(struct device *device, void *memory, size_t bytes);
     enum status (*synchronize)(struct device *device); /* waits; STATUS_DEVICE after a fault, final */
@@ -108,8 +111,8 @@ struct ops {
                              const void *x, const float *rstd, struct weight w, int32_t R, int32_t H);
 
     /* ---- matrix products; w [n,k] as Hugging Face stores Linear weights ---- */
-    /* Once for each shape before it is used: the device may choose its way, and a choice that decides bits is added to
-     * device->arithmetic. NULL: nothing to choose. */
+    /* Once for each shape before it is used: the device may choose its way. The choice is a function of device->chip and
+     * device->arithmetic; device->products tells it. NULL: nothing to choose. */
     enum status (*prepare_matmul)(struct device *device, int32_t n, int32_t k);
     /* y [R,n] act, by mode: x [R,k] w^T (+ bias [n], data NULL: none) */
     void (*matmul)(struct device *device, void *y, enum write_mode mode, const void *x, struct weight w,

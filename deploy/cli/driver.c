@@ -75,7 +75,7 @@ static enum status start_server(struct driver *driver) {
                 .config = driver->config_digest,
                 .fingerprint = {.build = text_of(build_name()),
                                 .backend = text_of(driver->device->kind == DEVICE_CPU ? "cpu" : "cuda"),
-                                .device = text_of(driver->device->kind == DEVICE_CPU ? "" : driver->device->name),
+                                .device = text_of(driver->device->chip),
                                 .arithmetic = text_of(driver->device->arithmetic)},
                 .heartbeat_ms = (uint32_t)config->hub_heartbeat_ms,
                 .lease_ms = (uint32_t)config->hub_lease_ms,

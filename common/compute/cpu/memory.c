@@ -34,6 +34,11 @@ void cpu_copy(struct device *device, void *to, const void *from, size_t bytes) {
         memmove(to, from, bytes);
 }
 
+enum status cpu_read_aside(struct device *device, void *host_to, const void *from, size_t bytes) {
+    cpu_copy(device, host_to, from, bytes);
+    return STATUS_OK;
+}
+
 void cpu_zero(struct device *device, void *memory, size_t bytes) {
     (void)device;
     if (bytes > 0)

@@ -6,6 +6,7 @@
 
 enum status cpu_allocate(struct device *device, size_t bytes, void **out_memory);
 void cpu_release(struct device *device, void *memory);
+enum status cpu_read_aside(struct device *device, void *host_to, const void *from, size_t bytes);
 void cpu_copy(struct device *device, void *to, const void *from, size_t bytes);
 void cpu_zero(struct device *device, void *memory, size_t bytes);
 enum status cpu_synchronize(struct device *device);

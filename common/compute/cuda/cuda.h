@@ -13,11 +13,14 @@ extern "C" { /* the headers below are C's */
 /* Raised when a change of the kernels changes a bit of any result; part of the fingerprint. */
 #define CUDA_KERNELS_VERSION 1
 
-struct lt; /* cuBLASLt's handle and choices, lt.cu */
+struct lt;      /* cuBLASLt's handle and choices, lt.cu */
+struct staging; /* page-locked memory that uploads go through, runtime.cu */
 
 struct cuda_state {
     int ordinal;
     void *stream;  /* every operation of the device runs in this one, in order */
+    void *aside;   /* the stream of cuda_read_aside; nothing else runs in it */
+    struct staging *staging;
     void *scratch; /* what an operation needs for its own time; grows */
     size_t scratch_bytes;
     enum status fault; /* the first; final. Operations do nothing after it */
@@ -37,10 +40,15 @@ enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory
 void cuda_release(struct device *device, void *memory);
 void cuda_upload(struct device *device, void *to, const void *host_from, size_t bytes);
 void cuda_download(struct device *device, void *host_to, const void *from, size_t bytes);
+enum status cuda_read_aside(struct device *device, void *host_to, const void *from, size_t bytes);
 void cuda_copy(struct device *device, void *to, const void *from, size_t bytes);
 void cuda_zero(struct device *device, void *memory, size_t bytes);
 enum status cuda_synchronize(struct device *device);
 int64_t cuda_free_bytes(struct device *device);
+
+/* Before anything is started: false after a fault. The calling thread's current device is this one then, whichever thread opened
+ * it. */
+bool cuda_ready(struct device *device);
 
 /* Memory for the operation that is being started, 256-byte aligned, contents undefined; the next operation may use the
  * same. NULL after a fault, and running out of memory is one. */

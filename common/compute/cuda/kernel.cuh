@@ -13,10 +13,9 @@
 template <typename... P, typename... A>
 static void launch(struct device *device, const char *name, void (*kernel)(P...), dim3 grid, unsigned block,
                    A... arguments) {
-    struct cuda_state *state = cuda_state_of(device);
-    if (state->fault != STATUS_OK)
+    if (!cuda_ready(device))
         return;
-    kernel<<<grid, block, 0, (cudaStream_t)state->stream>>>(arguments...);
+    kernel<<<grid, block, 0, (cudaStream_t)cuda_state_of(device)->stream>>>(arguments...);
     cudaError_t error = cudaGetLastError();
     if (error != cudaSuccess)
         cuda_set_fault(device, STATUS_DEVICE, "%s: kernel %s does not start: %s", device->name, name,

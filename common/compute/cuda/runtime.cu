@@ -12,6 +12,8 @@
 
 #define GB(bytes) ((double)(bytes) / 1e9)
 #define SCRATCH_LEAST ((size_t)16 << 20)
+#define STAGE_BYTES ((size_t)1 << 20)
+#define STAGES 16
 
 /* ---- faults ---- */
 
@@ -35,8 +37,18 @@ static bool succeeded(struct device *device, cudaError_t error, const char *what
     return false;
 }
 
-static bool working(struct device *device) {
-    return cuda_state_of(device)->fault == STATUS_OK;
+/* CUDA's current device is a thread's own, and begins as device 0. */
+static cudaError_t make_current(int ordinal) {
+    static thread_local int current = -1;
+    cudaError_t error = current == ordinal ? cudaSuccess : cudaSetDevice(ordinal);
+    if (error == cudaSuccess)
+        current = ordinal;
+    return error;
+}
+
+bool cuda_ready(struct device *device) {
+    const struct cuda_state *state = cuda_state_of(device);
+    return state->fault == STATUS_OK && succeeded(device, make_current(state->ordinal), "making it current");
 }
 
 static cudaStream_t stream_of(struct device *device) {
@@ -60,7 +72,7 @@ static enum status out_of_memory(const struct cuda_state *state, size_t bytes) {
 enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory) {
     struct cuda_state *state = cuda_state_of(device);
     void *memory = NULL;
-    if (!working(device))
+    if (!cuda_ready(device))
         return fail(state->fault, "%s", state->fault_text);
     cudaError_t error = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
     if (error == cudaErrorMemoryAllocation)
@@ -73,51 +85,110 @@ enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory
 }
 
 void cuda_release(struct device *device, void *memory) {
-    if (memory != NULL && working(device))
+    if (memory != NULL && cuda_ready(device))
         succeeded(device, cudaFree(memory), "freeing");
 }
 
-/* From pageable memory the driver has taken the bytes when the call returns. */
+/* Through page-locked memory of our own: with any other the driver does not promise to have taken the bytes when the call returns,
+ * or waits for all that the device has to do. A stage is used again when its copy is done. */
+struct staging {
+    char *memory; /* STAGES * STAGE_BYTES */
+    cudaEvent_t copied[STAGES];
+    unsigned next;
+};
+
+static bool upload_stage(struct device *device, char *to, const char *host_from, size_t bytes) {
+    struct staging *staging = cuda_state_of(device)->staging;
+    unsigned stage = staging->next++ % STAGES;
+    char *memory = staging->memory + stage * STAGE_BYTES;
+    if (!succeeded(device, cudaEventSynchronize(staging->copied[stage]), "uploading"))
+        return false;
+    memcpy(memory, host_from, bytes);
+    return succeeded(device, cudaMemcpyAsync(to, memory, bytes, cudaMemcpyHostToDevice, stream_of(device)),
+                     "uploading") &&
+           succeeded(device, cudaEventRecord(staging->copied[stage], stream_of(device)), "uploading");
+}
+
 void cuda_upload(struct device *device, void *to, const void *host_from, size_t bytes) {
-    if (bytes > 0 && working(device))
-        succeeded(device, cudaMemcpyAsync(to, host_from, bytes, cudaMemcpyHostToDevice, stream_of(device)),
-                  "uploading");
+    size_t here = 0;
+    bool good = bytes > 0 && cuda_ready(device);
+    for (size_t at = 0; good && at < bytes; at += here) {
+        here = bytes - at < STAGE_BYTES ? bytes - at : STAGE_BYTES;
+        good = upload_stage(device, (char *)to + at, (const char *)host_from + at, here);
+    }
+}
+
+static void staging_close(struct staging *staging) {
+    for (int i = 0; staging != NULL && i < STAGES; i++)
+        if (staging->copied[i] != NULL)
+            (void)cudaEventDestroy(staging->copied[i]);
+    if (staging != NULL)
+        (void)cudaFreeHost(staging->memory);
+    free(staging);
+}
+
+static bool staging_open(struct device *device) {
+    struct staging *staging = (struct staging *)calloc(1, sizeof *staging);
+    cuda_state_of(device)->staging = staging;
+    if (staging == NULL)
+        return false;
+    bool good = succeeded(device, cudaMallocHost((void **)&staging->memory, STAGES * STAGE_BYTES),
+                          "page-locking memory for uploads");
+    for (int i = 0; good && i < STAGES; i++)
+        good = succeeded(device, cudaEventCreateWithFlags(&staging->copied[i], cudaEventDisableTiming),
+                         "creating an event");
+    return good;
 }
 
 void cuda_download(struct device *device, void *host_to, const void *from, size_t bytes) {
-    if (bytes > 0 && working(device) &&
+    if (bytes > 0 && cuda_ready(device) &&
         succeeded(device, cudaMemcpyAsync(host_to, from, bytes, cudaMemcpyDeviceToHost, stream_of(device)),
                   "downloading"))
         succeeded(device, cudaStreamSynchronize(stream_of(device)), "downloading");
 }
 
+/* Touches nothing of the device's that its own thread changes. */
+enum status cuda_read_aside(struct device *device, void *host_to, const void *from, size_t bytes) {
+    const struct cuda_state *state = cuda_state_of(device);
+    cudaStream_t aside = (cudaStream_t)state->aside;
+    cudaError_t error = make_current(state->ordinal);
+    if (error == cudaSuccess && bytes > 0)
+        error = cudaMemcpyAsync(host_to, from, bytes, cudaMemcpyDeviceToHost, aside);
+    if (error == cudaSuccess)
+        error = cudaStreamSynchronize(aside);
+    if (error != cudaSuccess)
+        return fail(STATUS_DEVICE, "cuda:%d: reading %zu bytes: %s (%s)", state->ordinal, bytes,
+                    cudaGetErrorString(error), cudaGetErrorName(error));
+    return STATUS_OK;
+}
+
 void cuda_copy(struct device *device, void *to, const void *from, size_t bytes) {
-    if (bytes > 0 && working(device))
+    if (bytes > 0 && cuda_ready(device))
         succeeded(device, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(device)), "copying");
 }
 
 void cuda_zero(struct device *device, void *memory, size_t bytes) {
-    if (bytes > 0 && working(device))
+    if (bytes > 0 && cuda_ready(device))
         succeeded(device, cudaMemsetAsync(memory, 0, bytes, stream_of(device)), "clearing memory");
 }
 
 enum status cuda_synchronize(struct device *device) {
     struct cuda_state *state = cuda_state_of(device);
-    if (working(device))
+    if (cuda_ready(device))
         succeeded(device, cudaStreamSynchronize(stream_of(device)), "a kernel");
     return state->fault == STATUS_OK ? STATUS_OK : fail(state->fault, "%s", state->fault_text);
 }
 
 int64_t cuda_free_bytes(struct device *device) {
     size_t available = 0, total = 0;
-    if (!working(device) || !succeeded(device, cudaMemGetInfo(&available, &total), "asking for its free memory"))
+    if (!cuda_ready(device) || !succeeded(device, cudaMemGetInfo(&available, &total), "asking for its free memory"))
         return 0;
     return (int64_t)available;
 }
 
 void *cuda_scratch(struct device *device, size_t bytes) {
     struct cuda_state *state = cuda_state_of(device);
-    if (!working(device))
+    if (!cuda_ready(device))
         return NULL;
     if (bytes <= state->scratch_bytes)
         return state->scratch;
@@ -126,11 +197,12 @@ void *cuda_scratch(struct device *device, size_t bytes) {
     cuda_release(device, state->scratch); /* waits for what still uses it */
     state->scratch = NULL;
     state->scratch_bytes = 0;
-    if (cudaMalloc(&state->scratch, capacity) == cudaErrorMemoryAllocation) {
+    cudaError_t error = cudaMalloc(&state->scratch, capacity);
+    if (error == cudaErrorMemoryAllocation)
         cuda_set_fault(device, out_of_memory(state, capacity), "%s", status_message());
-        return NULL;
-    }
-    state->scratch_bytes = capacity;
+    else
+        (void)succeeded(device, error, "allocating scratch");
+    state->scratch_bytes = state->scratch != NULL ? capacity : 0;
     return state->scratch;
 }
 
@@ -166,7 +238,7 @@ static enum status check_device(int ordinal, cudaDeviceProp *out_properties) {
                    : fail(STATUS_UNSUPPORTED, "cuda:%d: no such device (this host has cuda:0..%d)", ordinal, count - 1);
     cudaError_t error = cudaGetDeviceProperties(out_properties, ordinal);
     if (error == cudaSuccess)
-        error = cudaSetDevice(ordinal);
+        error = make_current(ordinal);
     if (error != cudaSuccess)
         return fail(STATUS_DEVICE, "cuda:%d: %s (%s)", ordinal, cudaGetErrorString(error), cudaGetErrorName(error));
     if (out_properties->major < 8)
@@ -182,10 +254,25 @@ static void close_device(struct device *device) {
     lt_destroy(&state->lt);
 #endif
     cuda_release(device, state->scratch);
-    if (state->stream != NULL)
-        (void)cudaStreamDestroy((cudaStream_t)state->stream);
+    staging_close(state->staging);
+    void *streams[] = {state->stream, state->aside};
+    for (void *stream : streams)
+        if (stream != NULL)
+            (void)cudaStreamDestroy((cudaStream_t)stream);
     free(state);
     free(device);
+}
+
+static bool open_streams(struct device *device) {
+    struct cuda_state *state = cuda_state_of(device);
+    cudaStream_t stream = NULL, aside = NULL;
+    if (!succeeded(device, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"))
+        return false;
+    state->stream = stream;
+    if (!succeeded(device, cudaStreamCreateWithFlags(&aside, cudaStreamNonBlocking), "creating a stream"))
+        return false;
+    state->aside = aside;
+    return staging_open(device);
 }
 
 static enum status open_device(int ordinal, struct device **out_device) {
@@ -207,14 +294,14 @@ static enum status open_device(int ordinal, struct device **out_device) {
     state->ordinal = ordinal;
     snprintf(device->name, sizeof device->name, "cuda:%d: %.60s, %.0f GB", ordinal, properties.name,
              GB(properties.totalGlobalMem));
-    snprintf(device->arithmetic, sizeof device->arithmetic, "cuda sm_%d%d %d SMs, kernels %d", properties.major,
-             properties.minor, properties.multiProcessorCount, CUDA_KERNELS_VERSION);
-    cudaStream_t stream = NULL;
-    if (!succeeded(device, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream")) {
-        status = fail(state->fault, "%s", state->fault_text);
+    snprintf(device->chip, sizeof device->chip, "sm_%d%d, %d SMs", properties.major, properties.minor,
+             properties.multiProcessorCount);
+    snprintf(device->arithmetic, sizeof device->arithmetic, "cuda kernels %d", CUDA_KERNELS_VERSION);
+    if (!open_streams(device)) {
+        status = state->fault == STATUS_OK ? fail(STATUS_NO_MEMORY, "cuda:%d: out of host memory", ordinal)
+                                           : fail(state->fault, "%s", state->fault_text);
         goto failed;
     }
-    state->stream = stream;
 #if defined(CANDOR_CUBLASLT)
     TRY_GOTO(lt_create(device, &state->lt), failed);
 #endif

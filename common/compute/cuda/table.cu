@@ -7,6 +7,7 @@ extern const struct ops cuda_ops = {
     cuda_release,
     cuda_upload,
     cuda_download,
+    cuda_read_aside,
     cuda_copy,
     cuda_zero,
     cuda_synchronize,

@@ -26,7 +26,8 @@ enum status emulator_open(unsigned order, struct device **out_device) {
     device->threads = 1;
     device->state = state;
     snprintf(device->name, sizeof device->name, "cuda: emulated on this host, order %u", order);
-    snprintf(device->arithmetic, sizeof device->arithmetic, "cuda emulated, kernels %d", CUDA_KERNELS_VERSION);
+    snprintf(device->chip, sizeof device->chip, "emulated");
+    snprintf(device->arithmetic, sizeof device->arithmetic, "cuda kernels %d", CUDA_KERNELS_VERSION);
     *out_device = device;
     return STATUS_OK;
 }
@@ -61,6 +62,11 @@ void cuda_upload(struct device *, void *to, const void *host_from, size_t bytes)
 
 void cuda_download(struct device *, void *host_to, const void *from, size_t bytes) {
     memcpy(host_to, from, bytes);
+}
+
+enum status cuda_read_aside(struct device *, void *host_to, const void *from, size_t bytes) {
+    memcpy(host_to, from, bytes);
+    return STATUS_OK;
 }
 
 void cuda_copy(struct device *, void *to, const void *from, size_t bytes) {

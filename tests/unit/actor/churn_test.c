@@ -300,7 +300,7 @@ static void start(struct actor *actor) {
         .host = text_of("h"),
         .incarnation = actor->incarnation,
         .pid = 1,
-        .fingerprint = {text_of("b"), text_of("cpu"), text_of(""), text_of(engine_arithmetic(actor->engine))},
+        .fingerprint = engine_fingerprint(actor->engine),
         .capacity_samples = 32,
         .outbox_bytes = 1u << 20,
         .cache = cache};

@@ -7,6 +7,7 @@ const struct ops PATH(cpu_ops) = {
     .release = cpu_release,
     .upload = cpu_copy,
     .download = cpu_copy,
+    .read_aside = cpu_read_aside,
     .copy = cpu_copy,
     .zero = cpu_zero,
     .synchronize = cpu_synchronize,
