@@ -52,6 +52,7 @@ struct engine {
     struct engine_settings settings;
     pthread_t thread;
     struct queue *commands, *events;
+    struct engine_event *last; /* FAILED, made at the start: the end is told without memory too */
     atomic_bool stop;
     char backend[16], chip[32], arithmetic[96]; /* of the device, for the fingerprint */
 
@@ -342,12 +343,11 @@ static void *run_thread(void *argument) {
     }
     if (status == STATUS_OK)
         status = generate(engine);
-    struct engine_event *event = event_create(ENGINE_FAILED, 0);
-    if (event) {
-        event->status = status;
-        snprintf(event->reason, sizeof event->reason, "%s", status_message());
-        if (status == STATUS_OK || queue_push(engine->events, event, 1000) != STATUS_OK)
-            free(event);
+    if (status != STATUS_OK) {
+        engine->last->status = status;
+        snprintf(engine->last->reason, sizeof engine->last->reason, "%s", status_message());
+        if (queue_push(engine->events, engine->last, 1000) == STATUS_OK)
+            engine->last = NULL; /* the transport thread's */
     }
     generator_destroy(&engine->generator);
     model_destroy(&engine->model);
@@ -363,6 +363,7 @@ static void engine_free(struct engine *engine) {
         free(item);
     queue_destroy(&engine->commands);
     queue_destroy(&engine->events);
+    free(engine->last);
     free(engine->records);
     free(engine);
 }
@@ -388,7 +389,8 @@ enum status engine_start(const struct engine_settings *settings, struct engine *
     TRY_GOTO(queue_create(COMMANDS_MAX, &engine->commands), failed);
     TRY_GOTO(queue_create(EVENTS_MAX, &engine->events), failed);
     engine->records = calloc((size_t)settings->groups_max, sizeof *engine->records);
-    if (!engine->records) {
+    engine->last = event_create(ENGINE_FAILED, 0);
+    if (!engine->records || !engine->last) {
         status = fail(STATUS_NO_MEMORY, "no memory: engine of %d groups", settings->groups_max);
         goto failed;
     }
