@@ -43,6 +43,10 @@ uint64_t nth_hits(void) {
     return atomic_load(&hits);
 }
 
+bool nth_lasts(void) {
+    return atomic_load(&armed) && plan.lasting && atomic_load(&hits) > 0;
+}
+
 int64_t nth_live(void) {
     return atomic_load(&live);
 }

@@ -46,6 +46,8 @@ void nth_arm(const struct nth_plan *plan);
 uint64_t nth_disarm(void);
 /* How often a call failed since nth_arm. */
 uint64_t nth_hits(void);
+/* Whether calls are failing now and go on to. */
+bool nth_lasts(void);
 /* Allocations of Candor's code that are not freed. */
 int64_t nth_live(void);
 /* For what a test plays itself: a call of this class happens here; true: it is the one that fails. */

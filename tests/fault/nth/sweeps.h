@@ -12,6 +12,9 @@ void versions_that_go_from_a_store_to_a_sync(void **state);
 void model_files_that_go_to_a_cache(void **state);
 void versions_that_a_hub_publishes_and_retires(void **state);
 
+/* server.c */
+void a_hub_that_serves_weights(void **state);
+
 /* actor.c */
 void an_actor_that_joins_and_answers(void **state);
 
