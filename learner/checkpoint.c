@@ -235,14 +235,20 @@ static void *thread_main(void *argument) {
     }
 }
 
+/* What a crash left half-written: a directory, or `latest` on its way (fs_write_atomic). */
+static bool is_part(const char *name) {
+    size_t bytes = strlen(name), tail = strlen(CHECKPOINT_PART);
+    return strncmp(name, "." CHECKPOINT_LATEST ".", sizeof CHECKPOINT_LATEST + 1) == 0 ||
+           (bytes > tail && strcmp(name + bytes - tail, CHECKPOINT_PART) == 0);
+}
+
 static enum status remove_parts(const char *parent) {
     struct fs_list list;
     TRY(fs_list_directory(parent, &list));
     enum status status = STATUS_OK;
     for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
         char path[PATH_BYTES];
-        size_t bytes = strlen(list.names[i]), tail = strlen(CHECKPOINT_PART);
-        if (bytes <= tail || strcmp(list.names[i] + bytes - tail, CHECKPOINT_PART) != 0)
+        if (!is_part(list.names[i]))
             continue;
         status = fs_join(path, parent, list.names[i]);
         if (status == STATUS_OK)
