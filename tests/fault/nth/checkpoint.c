@@ -288,3 +288,83 @@ void a_checkpointer_that_is_opened(void **state) {
     sweep(&memory, &f);
     end(&f);
 }
+
+/* ---- killed ---- */
+
+/* Undisturbed, or killed at one of its calls: the next learner finds what is whole, sweeps the rest, and goes on. */
+static void check_killed(void *context, enum status status, bool hit) {
+    struct fixture *f = context;
+    (void)status;
+    open_checkpointer(f);
+    uint32_t newest = newest_checkpoint(f);
+    assert_true(newest == 2 || hit);
+    check_latest(f, !hit);
+    ASSERT_OK(save(f, 2));
+    assert_int_equal(newest_checkpoint(f), 2);
+    check_latest(f, true);
+}
+
+void a_checkpoint_in_the_middle_of_which_the_process_is_killed(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    struct sweep kills = {"killed in a checkpoint", 0, f.run, begin_write, write_second, check_killed, end_write};
+    sweep_kills(&kills, &f);
+    end(&f);
+}
+
+/* ---- the order in which it reaches the disk ---- */
+
+/* Where a line of the trace stands first (last) from `from` on; fails when it does not. */
+static const char *find_line(const char *from, bool last, const char *what, const char *directory, const char *name) {
+    char line[2 * PATH_BYTES];
+    snprintf(line, sizeof line, "%s %s%s%s\n", what, directory, *name ? "/" : "", name);
+    const char *found = strstr(from, line), *next = found;
+    while (last && next) {
+        found = next;
+        next = strstr(next + 1, line);
+    }
+    if (!found)
+        fail_msg("not in the trace: %s", line);
+    return found;
+}
+
+/* Every file before the directory, the directory before its name, its name before `latest`, and `latest` for good. */
+void a_checkpoint_reaches_the_disk_in_order(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    begin_run(&f);
+    nth_arm(&(struct nth_plan){.class = NTH_SYNC});
+    ASSERT_OK(save(&f, 2));
+    nth_disarm();
+    char part[PATH_BYTES], rename[2 * PATH_BYTES], temporary[PATH_BYTES];
+    ASSERT_OK(fs_join(part, f.folder, "step-00000002.part"));
+    ASSERT_OK(fs_join(rename, f.folder, "step-00000002"));
+    const char *trace = nth_trace();
+    const char *directory = find_line(trace, true, "fsync", part, "");
+    for (uint32_t i = 0; i < f.file_count; i++) {
+        /* a file is written under its own name, or beside it and moved */
+        snprintf(temporary, sizeof temporary, "write %.3000s/.%s.tmp-", part, f.want[i].name);
+        const char *beside = strstr(trace, temporary);
+        if (!beside) {
+            const char *write = find_line(trace, true, "write", part, f.want[i].name);
+            assert_true(find_line(write, false, "fsync", part, f.want[i].name) < directory);
+            continue;
+        }
+        snprintf(temporary, sizeof temporary, "fsync %.3000s/.%s.tmp-", part, f.want[i].name);
+        const char *sync = strstr(beside, temporary);
+        assert_non_null(sync);
+        assert_true(find_line(sync, false, "fsync", part, "") <= directory);
+    }
+    snprintf(temporary, sizeof temporary, "rename %.2000s %.2000s\n", part, rename);
+    const char *moved = strstr(directory, temporary);
+    assert_non_null(moved);
+    const char *named = find_line(moved, false, "fsync", f.folder, "");
+    snprintf(temporary, sizeof temporary, "write %.3000s/.latest.tmp-", f.folder);
+    const char *latest = strstr(trace, temporary);
+    assert_true(latest && latest > named);
+    find_line(latest, false, "fsync", f.folder, "");
+    checkpointer_close(&f.checkpointer);
+    end(&f);
+}

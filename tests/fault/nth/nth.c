@@ -15,6 +15,8 @@
 #include <xxhash.h>
 #include <zmq.h>
 
+#include "common/base/fs.h"
+
 const char *const nth_class_names[NTH_CLASS_COUNT] = {
 #define X(name, text) text,
     NTH_CLASSES(X)
@@ -26,11 +28,15 @@ static atomic_bool armed;
 static atomic_uint_fast64_t calls, hits;
 static atomic_int_fast64_t live;
 static _Thread_local bool exempted;
+static char trace[1u << 18];
+static size_t trace_bytes;
 
 void nth_arm(const struct nth_plan *wanted) {
     plan = *wanted;
     atomic_store(&calls, 0);
     atomic_store(&hits, 0);
+    trace_bytes = 0;
+    trace[0] = '\0';
     atomic_store(&armed, true);
 }
 
@@ -41,6 +47,10 @@ uint64_t nth_disarm(void) {
 
 uint64_t nth_hits(void) {
     return atomic_load(&hits);
+}
+
+const char *nth_trace(void) {
+    return trace;
 }
 
 bool nth_lasts(void) {
@@ -64,6 +74,8 @@ bool nth_fails(enum nth_class class) {
     if (plan.at == 0 || call < plan.at || (call > plan.at && !plan.lasting))
         return false;
     atomic_fetch_add(&hits, 1);
+    if (plan.error == NTH_KILL)
+        _exit(NTH_KILLED);
     if (plan.error != NTH_SHORT)
         errno = plan.error;
     return true;
@@ -78,16 +90,39 @@ static bool open_fails(const char *path, bool creates) {
     return (creates || plan.error != ENOSPC) && path_fails(NTH_OPEN, path);
 }
 
-static bool fd_fails(enum nth_class class, int fd) {
-    if (!atomic_load(&armed) || plan.class != class || fd == STDERR_FILENO)
-        return false;
-    char link[64], path[4096];
+/* False: a pipe, a socket, an eventfd. */
+static bool path_of(int fd, char out_path[PATH_BYTES]) {
+    char link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t bytes = readlink(link, path, sizeof path - 1);
-    if (bytes <= 0 || path[0] != '/') /* a pipe, a socket, an eventfd */
+    ssize_t bytes = readlink(link, out_path, PATH_BYTES - 1);
+    if (bytes <= 0 || out_path[0] != '/')
         return false;
-    path[bytes] = '\0';
-    return path_fails(class, path);
+    out_path[bytes] = '\0';
+    return true;
+}
+
+static bool fd_fails(enum nth_class class, int fd) {
+    char path[PATH_BYTES];
+    return atomic_load(&armed) && plan.class == class && fd != STDERR_FILENO && path_of(fd, path) &&
+           path_fails(class, path);
+}
+
+static void note(const char *what, const char *path, const char *to) {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    if (!atomic_load(&armed) || plan.at > 0)
+        return;
+    pthread_mutex_lock(&mutex);
+    int bytes =
+        snprintf(trace + trace_bytes, sizeof trace - trace_bytes, "%s %s%s%s\n", what, path, *to ? " " : "", to);
+    if (bytes > 0 && (size_t)bytes < sizeof trace - trace_bytes)
+        trace_bytes += (size_t)bytes;
+    pthread_mutex_unlock(&mutex);
+}
+
+static void note_fd(const char *what, int fd) {
+    char path[PATH_BYTES];
+    if (atomic_load(&armed) && plan.at == 0 && path_of(fd, path))
+        note(what, path, "");
 }
 
 static bool written(int fd) {
@@ -193,6 +228,7 @@ static size_t half(size_t bytes) {
 }
 
 ssize_t __wrap_write(int fd, const void *data, size_t bytes) {
+    note_fd("write", fd);
     if (!fd_fails(NTH_WRITE, fd))
         return __real_write(fd, data, bytes);
     return plan.error == NTH_SHORT ? __real_write(fd, data, half(bytes)) : -1;
@@ -208,6 +244,7 @@ size_t __wrap_fwrite(const void *data, size_t size, size_t count, FILE *file) {
 }
 
 int __wrap_fflush(FILE *file) {
+    note_fd("write", file ? fileno(file) : STDERR_FILENO);
     if (!file || !fd_fails(NTH_WRITE, fileno(file)))
         return __real_fflush(file);
     errno = plan.error == NTH_SHORT ? EIO : plan.error;
@@ -240,10 +277,12 @@ int __wrap_close(int fd) {
 }
 
 int __wrap_fsync(int fd) {
+    note_fd("fsync", fd);
     return fd_fails(NTH_SYNC, fd) ? -1 : __real_fsync(fd);
 }
 
 int __wrap_rename(const char *from, const char *to) {
+    note("rename", from, to);
     return path_fails(NTH_RENAME, to) ? -1 : __real_rename(from, to);
 }
 

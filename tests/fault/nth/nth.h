@@ -30,6 +30,9 @@ extern const char *const nth_class_names[NTH_CLASS_COUNT];
 
 #define NTH_SHORT (-1) /* as error: half of it is written or read, which is no error; fwrite: half, then EIO */
 
+#define NTH_KILL (-2)  /* as error: the process ends there, as of SIGKILL, with exit code NTH_KILLED */
+#define NTH_KILLED 77
+
 struct nth_plan {
     enum nth_class class;
     int error;         /* errno of the call that fails, or NTH_SHORT */
@@ -44,6 +47,8 @@ void nth_init(void);
 void nth_arm(const struct nth_plan *plan);
 /* Stop; returns how many calls were counted. */
 uint64_t nth_disarm(void);
+/* What was done to files since nth_arm with `at` 0, in order, a line each: "write PATH", "fsync PATH", "rename FROM TO". */
+const char *nth_trace(void);
 /* How often a call failed since nth_arm. */
 uint64_t nth_hits(void);
 /* Whether calls are failing now and go on to. */

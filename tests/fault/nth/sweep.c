@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define POINT_SECONDS 60 /* under sanitizers on a busy machine; a point takes milliseconds */
@@ -67,6 +68,11 @@ static void check_message(const struct manner *manner, enum status status) {
         fail_msg("%s without a message", status_name(status));
 }
 
+static void report(const char *name, uint64_t swept) {
+    printf("  %-28s %6llu points\n", name, (unsigned long long)swept);
+    fflush(stdout);
+}
+
 /* True: the N-th call was there to fail. */
 static bool sweep_point(const struct sweep *s, const struct manner *manner, uint64_t at, void *context) {
     struct nth_plan plan = {manner->class, manner->error, manner->lasting, at, s->under};
@@ -111,8 +117,46 @@ void sweep(const struct sweep *s, void *context) {
         points[manners[m].class] += at - 1;
         swept += at - 1;
     }
-    printf("  %-28s %6llu points\n", s->name, (unsigned long long)swept);
+    report(s->name, swept);
+}
+
+/* True: it was killed at the N-th call. */
+static bool kill_point(const struct sweep *s, enum nth_class class, uint64_t at, void *context) {
+    struct nth_plan plan = {class, NTH_KILL, false, at, s->under};
+    snprintf(point, sizeof point, "%s: killed at %s %llu", s->name, nth_class_names[class], (unsigned long long)at);
+    alarm(POINT_SECONDS);
     fflush(stdout);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        s->begin(context);
+        nth_arm(&plan);
+        _exit(s->act(context) == STATUS_OK ? 0 : 1);
+    }
+    int result;
+    assert_true(waitpid(child, &result, 0) == child && WIFEXITED(result));
+    bool killed = WEXITSTATUS(result) == NTH_KILLED;
+    assert_true(killed || WEXITSTATUS(result) == 0);
+    s->check(context, STATUS_OK, killed);
+    s->end(context);
+    alarm(0);
+    point[0] = '\0';
+    return killed;
+}
+
+void sweep_kills(const struct sweep *s, void *context) {
+    uint64_t swept = 0;
+    signal(SIGALRM, too_long);
+    for (enum nth_class class = 0; class < NTH_CLASS_COUNT; class ++) {
+        if (!(NTH_FILES >> class & 1))
+            continue;
+        uint64_t at = 1;
+        while (kill_point(s, class, at, context))
+            assert_true(++at < POINTS_MAX);
+        points[class] += at - 1;
+        swept += at - 1;
+    }
+    report(s->name, swept);
 }
 
 uint64_t sweep_points(void) {

@@ -6,6 +6,7 @@
 
 #include "tests/fault/nth/nth.h"
 
+#define NTH_FILES (BIT(WRITE) | BIT(SYNC) | BIT(RENAME) | BIT(OPEN)) /* what changes a disk */
 #define BIT(class) (1u << NTH_##class)
 
 struct sweep {
@@ -23,6 +24,8 @@ struct sweep {
  * undisturbed the operation succeeds; a failure has a message that names place or cause; nothing allocated or opened is left after
  * end; it ends at all. */
 void sweep(const struct sweep *sweep, void *context);
+/* The same with the process killed at each call of a file: begin and act run in a child, check and end here, once it is dead. */
+void sweep_kills(const struct sweep *sweep, void *context);
 /* Points so far, by class and in all. */
 uint64_t sweep_points(void);
 void sweep_report(void);

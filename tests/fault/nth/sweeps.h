@@ -6,6 +6,8 @@
 void a_checkpoint_that_is_written(void **state);
 void a_checkpoint_that_is_loaded(void **state);
 void a_checkpointer_that_is_opened(void **state);
+void a_checkpoint_in_the_middle_of_which_the_process_is_killed(void **state);
+void a_checkpoint_reaches_the_disk_in_order(void **state);
 
 /* weights.c */
 void versions_that_go_from_a_store_to_a_sync(void **state);
