@@ -66,9 +66,12 @@ static void settle(struct actor *a, enum status status) {
 
 /* ---- what the client asks for ---- */
 
-static void on_control(void *context, const struct message *message) {
+static bool on_control(void *context, const struct message *message) {
     struct actor *a = context;
+    if (nth_fails(NTH_SEND))
+        return false;
     a->hello = a->hello || message->type == MESSAGE_HELLO;
+    return true;
 }
 
 static void on_weights_open(void *context, const char *endpoint) {
