@@ -133,6 +133,32 @@ static void poke(const struct checkpoint *checkpoint, const char *name, size_t a
     close(fd);
 }
 
+/* A checkpoint is read by other tools too: each tensor is what it is called. */
+static void check_names(const struct checkpoint *checkpoint, const struct optimiser *optimiser) {
+    char path[PATH_BYTES];
+    struct safetensors *file;
+    ASSERT_OK(fs_join(path, checkpoint->directory, "optimiser.safetensors"));
+    ASSERT_OK(safetensors_open(path, &file));
+    const struct {
+        const char *name;
+        const void *data;
+    } wanted[] = {{"exp_avg", optimiser->coded.m},
+                  {"exp_avg_absmax", optimiser->coded.m_most},
+                  {"exp_avg_sq", optimiser->coded.v},
+                  {"exp_avg_sq_absmax", optimiser->coded.v_most},
+                  {"remainder", optimiser->remainder}};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        const struct st_tensor *tensor = safetensors_find(file, wanted[i].name);
+        assert_non_null(tensor);
+        assert_memory_equal(tensor->data, wanted[i].data, tensor->bytes);
+    }
+    assert_true(optimiser->coded.v_most[0] != optimiser->coded.m_most[0]);
+    for (int64_t b = 0; b < moment_blocks(optimiser->model->layout->total); b++) /* after one update: 0.1 g, 0.01 g^2 */
+        assert_true(fabsf(optimiser->coded.v_most[b] / optimiser->coded.m_most[b] / optimiser->coded.m_most[b] - 1) <
+                    1e-5f);
+    safetensors_close(&file);
+}
+
 static void moments_that_do_not_fit_or_are_no_numbers_are_refused_by_name(void **state) {
     (void)state;
     static const float bad[] = {NAN, INFINITY, -1.0f};
@@ -145,6 +171,7 @@ static void moments_that_do_not_fit_or_are_no_numbers_are_refused_by_name(void *
     save(&f, 1);
     ASSERT_OK(checkpointer_finish(f.checkpointer));
     ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    check_names(&found, f.optimiser);
     settings.moments = MOMENTS_FP32;
     ASSERT_OK(optimiser_create(f.tiny.model, &settings, &other));
     ASSERT_FAILS(STATUS_MISMATCH, checkpoint_load_optimiser(&found, other));
