@@ -275,7 +275,7 @@ static enum status open_actor(struct actor *a) {
         .host = text_of("h"),
         .incarnation = 3,
         .pid = 1,
-        .fingerprint = {text_of("b"), text_of("cpu"), text_of(""), text_of(engine_arithmetic(a->engine))},
+        .fingerprint = engine_fingerprint(a->engine),
         .capacity_samples = 8,
         .outbox_bytes = 1u << 20,
         .cache = a->cache};
