@@ -18,7 +18,6 @@
 #include "learner/version.h"
 
 #define RUN_POLL_MS 200
-#define RUN_DRAIN_MS 5000
 
 struct run {
     const struct run_config *config;

@@ -345,8 +345,8 @@ enum status run_set_up(struct run *run) {
 }
 
 void run_tear_down(struct run *run, const char *reason) {
-    if (run->server)
-        hub_server_stop(&run->server, RUN_DRAIN_MS, reason);
+    if (run->server) /* at once: what is taken now would die with the hub, what actors keep can be taken after a resume */
+        hub_server_stop(&run->server, 0, reason);
     checkpointer_close(&run->checkpointer);
     for (uint32_t i = 0; i < run->course.version_count; i++)
         version_release(run->course.versions[i].content);

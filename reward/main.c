@@ -105,7 +105,8 @@ static void loop(struct daemon_reward *self, int64_t drain_ms) {
         daemon_beat(self->daemon, thread);
         daemon_tick(self->daemon);
     }
-    worker_leave(self->worker, self->status == STATUS_OK ? "stopped" : self->reason);
+    uint32_t left = worker_leave(self->worker, self->status == STATUS_OK ? "stopped" : self->reason);
+    log_event(LOG_INFO, "left", "undelivered=%u", left);
 }
 
 static enum status open_sockets(struct daemon_reward *self, const struct run_config *config) {

@@ -376,14 +376,14 @@ bool worker_drained(const struct worker *worker) {
     return worker->draining && (outbox_count(worker->outbox) == 0 || !worker->joined);
 }
 
-void worker_leave(struct worker *worker, const char *reason) {
+uint32_t worker_leave(struct worker *worker, const char *reason) {
     struct message message = {.type = MESSAGE_BYE, .bye = {text_of(reason)}};
     worker->leaving = true;
     for (uint32_t i = 0; i < worker->actor_count; i++)
         worker->actions.actor(worker->actions.context, worker->actors[i].peer, &message);
     if (worker->joined)
         send_control(worker, &message);
-    outbox_clear(worker->outbox); /* the actors have them all */
+    return outbox_clear(worker->outbox);
 }
 
 /* ---- queries ---- */

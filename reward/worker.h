@@ -65,8 +65,8 @@ void worker_tick(struct worker *worker, int64_t now_ms); /* at least each 100 ms
 void worker_drain(struct worker *worker);
 /* Nothing is left to deliver, or no hub is there that could acknowledge it. */
 bool worker_drained(const struct worker *worker);
-/* Say bye to hub and actors. */
-void worker_leave(struct worker *worker, const char *reason);
+/* Say bye to hub and actors. Returns how many scored groups were left undelivered: the actors have them all. */
+uint32_t worker_leave(struct worker *worker, const char *reason);
 
 /* Joined, and the last heartbeat was sent: else no learner is there. */
 bool worker_ready(const struct worker *worker);
