@@ -206,7 +206,12 @@ void metrics_put(const struct metrics_context *context, const struct step_figure
     put_sources(out, context, false);
     buf_puts(out, ",\"scored_by\":");
     put_sources(out, context, true);
-    buf_printf(out, ",\"hub\":%s,\"warnings\":[", context->hub_counters ? context->hub_counters : "{}");
+    buf_puts(out, ",\"stuck\":[");
+    for (uint32_t i = 0; i < context->stuck_count; i++) {
+        buf_puts(out, i ? "," : "");
+        json_put_string(out, context->stuck[i], strlen(context->stuck[i]));
+    }
+    buf_printf(out, "],\"hub\":%s,\"warnings\":[", context->hub_counters ? context->hub_counters : "{}");
     for (uint32_t i = 0; i < metrics->warning_count; i++) {
         buf_puts(out, i ? "," : "");
         json_put_string(out, metrics->warnings[i], strlen(metrics->warnings[i]));

@@ -7,6 +7,7 @@
 
 #define METRICS_MAX 64
 #define METRICS_WARNINGS_MAX 16
+#define METRICS_STUCK_MAX 64 /* of one step; more of them are counted only */
 
 struct metrics_context {
     uint64_t incarnation;   /* of the learner */
@@ -22,6 +23,8 @@ struct metrics_context {
     /* who did the work: shown, and of no influence */
     const struct trainer_group *group_list; /* [group_count] */
     uint32_t group_count;
+    const char *const *stuck; /* [stuck_count] ids of the questions that were skipped (I8) */
+    uint32_t stuck_count;
     uint64_t arrival; /* hash of the slots in the order in which they were filled */
 };
 

@@ -153,6 +153,16 @@ static void log_step(uint32_t step, const struct step_figures *figures, const st
               figures->answers, (double)(figures->answer_tokens + figures->prompt_tokens) / seconds, seconds);
 }
 
+/* The questions of skipped slots (I8). */
+static uint32_t stuck_questions(struct run *run, const struct completed_work *work,
+                                const char *out_ids[METRICS_STUCK_MAX]) {
+    uint32_t count = 0;
+    for (uint32_t s = 0; s < work->group_count && count < METRICS_STUCK_MAX; s++)
+        if (!work->groups[s])
+            out_ids[count++] = run->train.set.questions[order_question(&run->order, work->step, s)].id;
+    return count;
+}
+
 static enum status write_step(struct run *run, const struct completed_work *work, const struct step_figures *figures,
                               double wait_seconds) {
     uint32_t step = work->step;
@@ -175,6 +185,9 @@ static enum status write_step(struct run *run, const struct completed_work *work
                                       .group_list = run->groups,
                                       .group_count = work->group_count,
                                       .arrival = hash64(work->arrivals, work->arrival_count * sizeof *work->arrivals)};
+    const char *stuck[METRICS_STUCK_MAX];
+    context.stuck = stuck;
+    context.stuck_count = stuck_questions(run, work, stuck);
     run->step_began = now;
     struct metrics metrics;
     metrics_make(&context, figures, &metrics);

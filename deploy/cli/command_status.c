@@ -42,8 +42,8 @@ static void print_peers(const json_t *peers) {
     json_array_foreach(peers, index, peer) {
         char age[32];
         progress_duration(json_number_value(json_object_get(peer, "silent_ms")) / 1000, age, sizeof age);
-        printf("  %-11s %s on %s: %s; %lld groups done%s%s%s", word_of(peer, "role"), word_of(peer, "name"),
-               word_of(peer, "host"), word_of(peer, "state"), count_of(peer, "accepted"),
+        printf("  %-11s %s on %s, pid %lld: %s; %lld groups done%s%s%s", word_of(peer, "role"), word_of(peer, "name"),
+               word_of(peer, "host"), count_of(peer, "pid"), word_of(peer, "state"), count_of(peer, "accepted"),
                json_is_false(json_object_get(peer, "same_class")) ? "; another class: not bitwise reproducible" : "",
                json_is_true(json_object_get(peer, "distrusted")) ? "; refused for a wrong canary" : "",
                json_is_false(json_object_get(peer, "connected")) ? "; gone" : "");

@@ -179,7 +179,29 @@ void section_examples(struct buf *out, const struct run_data *run) {
 
 /* ---- warnings and configuration ---- */
 
+/* Questions that were given up (I8, run.skip_stuck): whatever the step, the run has not learned from them. */
+static void put_stuck(struct buf *out, const struct run_data *run) {
+    size_t count = 0;
+    struct buf list = {0};
+    for (size_t i = 0; i < run->metric_count; i++) {
+        const json_t *stuck = json_object_get(run->metrics[i], "stuck");
+        for (size_t j = 0; j < json_array_size(stuck); j++) {
+            const char *id = json_string_value(json_array_get(stuck, j));
+            if (count++ < WARNINGS_SHOWN)
+                buf_printf(&list, "%s%s in step %lld", count > 1 ? ", " : "", id != NULL ? id : "?",
+                           (long long)json_integer_value(json_object_get(run->metrics[i], "step")));
+        }
+    }
+    if (count > 0 && buf_ok(&list)) {
+        buf_printf(out, "<div class=\"warn\">%zu questions were skipped because they were stuck: ", count);
+        html_put(out, list.data);
+        buf_printf(out, "%s</div>\n", count > WARNINGS_SHOWN ? ", ..." : "");
+    }
+    buf_deinit(&list);
+}
+
 void section_warnings(struct buf *out, const struct run_data *run) {
+    put_stuck(out, run);
     size_t shown = 0;
     for (size_t i = run->metric_count; i-- > 0 && shown < WARNINGS_SHOWN;) {
         const json_t *warnings = json_object_get(run->metrics[i], "warnings");

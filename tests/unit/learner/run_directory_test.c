@@ -157,7 +157,9 @@ static void a_line_of_metrics_is_json_and_sick_runs_are_named_in_words(void **st
     figures.advantage.dead_groups = 5;
     figures.update.skipped = true;
     figures.behaviour_gap = 1e-7;
-    struct metrics_context context = {.step = 3, .step_seconds = 10, .wait_seconds = 9, .incarnation = 5};
+    const char *const stuck[] = {"q \"7\"", "q8"};
+    struct metrics_context context = {
+        .step = 3, .step_seconds = 10, .wait_seconds = 9, .incarnation = 5, .stuck = stuck, .stuck_count = 2};
     struct metrics metrics;
     metrics_make(&context, &figures, &metrics);
     static const char *const wanted[] = {"cut at",    "no final answer", "Unknown", "equal rewards", "skipped",
@@ -173,6 +175,8 @@ static void a_line_of_metrics_is_json_and_sick_runs_are_named_in_words(void **st
     assert_true(json_is_null(json_object_get(root, "loss")));
     assert_true(json_number_value(json_object_get(json_object_get(root, "verdicts"), "malformed")) == .6);
     assert_true(json_number_value(json_object_get(root, "truncated")) == .5);
+    assert_int_equal(json_array_size(json_object_get(root, "stuck")), 2);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(root, "stuck"), 0)), "q \"7\"");
     json_decref(root);
     buf_deinit(&line);
 
