@@ -36,6 +36,14 @@ static enum status run_until_stopped(struct daemon *daemon, const struct run_con
     return STATUS_OK;
 }
 
+static enum status run_stopped_twice(struct daemon *daemon, const struct run_config *config) {
+    (void)config;
+    raise(SIGTERM);
+    assert_true(daemon_stopping(daemon));
+    raise(SIGTERM); /* no patience for the drain */
+    return STATUS_OK;
+}
+
 static enum status run_watched(struct daemon *daemon, const struct run_config *config) {
     (void)config;
     int first = daemon_thread(daemon, "first"), second = daemon_thread(daemon, "second");
@@ -143,10 +151,12 @@ static void check_and_print_do_not_run(void **state) {
     assert_null(strstr(text, "[optim]"));
 }
 
-static void a_signal_is_a_request_to_stop(void **state) {
+static void a_signal_is_a_request_to_stop_and_a_second_one_the_end(void **state) {
     (void)state;
     struct daemon_about about = {.program = "candor-x", .purpose = "tests", .run = run_until_stopped};
     assert_int_equal(run_daemon(&about, no_arguments, text, sizeof text), 0);
+    about.run = run_stopped_twice;
+    assert_int_equal(run_daemon(&about, no_arguments, text, sizeof text), -SIGTERM);
 }
 
 /* What systemd is told by a daemon whose watchdog has this period: exactly these. */
@@ -238,7 +248,7 @@ int main(void) {
         cmocka_unit_test(exit_codes_are_those_of_the_status),
         cmocka_unit_test(a_wrong_command_line_is_named),
         cmocka_unit_test(check_and_print_do_not_run),
-        cmocka_unit_test(a_signal_is_a_request_to_stop),
+        cmocka_unit_test(a_signal_is_a_request_to_stop_and_a_second_one_the_end),
         cmocka_unit_test(the_watchdog_is_fed_only_while_every_thread_moves),
         cmocka_unit_test(the_watchdog_leaves_a_loading_thread_its_time),
         cmocka_unit_test(endpoints_of_a_run_are_the_same_for_all_its_processes),
