@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <utf8proc.h>
 #include <xxhash.h>
 #include <zmq.h>
 
@@ -191,6 +192,30 @@ XXH3_state_t *__wrap_XXH3_createState(void) {
 XXH_errorcode __wrap_XXH3_freeState(XXH3_state_t *state) {
     atomic_fetch_sub(&live, state != NULL);
     return __real_XXH3_freeState(state);
+}
+
+/* What the C library and utf8proc allocate for Candor to free. */
+char *__real_realpath(const char *path, char *resolved);
+char *__real_getcwd(char *buffer, size_t bytes);
+utf8proc_ssize_t __real_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t bytes, utf8proc_uint8_t **mapped,
+                                     utf8proc_option_t options);
+
+char *__wrap_realpath(const char *path, char *resolved) {
+    return resolved ? __real_realpath(path, resolved) : count_block(__real_realpath(path, NULL));
+}
+
+char *__wrap_getcwd(char *buffer, size_t bytes) {
+    return buffer ? __real_getcwd(buffer, bytes) : count_block(__real_getcwd(NULL, bytes));
+}
+
+utf8proc_ssize_t __wrap_utf8proc_map(const utf8proc_uint8_t *text, utf8proc_ssize_t bytes, utf8proc_uint8_t **mapped,
+                                     utf8proc_option_t options) {
+    if (nth_fails(NTH_ALLOC))
+        return UTF8PROC_ERROR_NOMEM;
+    utf8proc_ssize_t result = __real_utf8proc_map(text, bytes, mapped, options);
+    if (result >= 0)
+        count_block(*mapped);
+    return result;
 }
 
 void nth_init(void) {
