@@ -144,10 +144,18 @@ static void mark_read(struct checkpointer *c) {
     pthread_mutex_unlock(&c->mutex);
 }
 
+/* A checkpoint counts on the lines of the steps that it holds. */
+static enum status sync_metrics(const struct checkpointer *c) {
+    char path[PATH_BYTES];
+    TRY(fs_join(path, c->settings.run_directory, CHECKPOINT_METRICS));
+    return c->state.metrics_bytes > 0 ? fs_sync_file(path) : STATUS_OK;
+}
+
 static enum status write_files(struct checkpointer *c, const char *directory) {
     enum status status = write_optimiser(c, directory);
     mark_read(c);
     TRY(status);
+    TRY(sync_metrics(c));
     TRY(support_copy_tokenizer(c->settings.model_directory, directory));
     TRY(model_save_host(c->settings.model, c->current->data, directory));
     TRY(checkpoint_older_write(directory, c->older, c->older_count, c->current));

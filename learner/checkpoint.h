@@ -8,7 +8,7 @@
  *     state.json               where the run stands, and size and checksum of every other file; at its end its own checksum
  *   <run>/checkpoints/latest   the name of the newest; written last
  *
- * A directory is written beside, every file fsynced, renamed, its parent fsynced: a crash leaves the old or the new
+ * metrics.jsonl is fsynced first: state.json says how far it is to be read. A directory is written beside, every file fsynced, renamed, its parent fsynced: a crash leaves the old or the new
  * one, whole. It is written by a thread of its own while training goes on. Weights come from frozen versions;
  * remainders and moments are read from the device, so the next update waits for checkpointer_wait_read: between updates
  * they do not change. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define CHECKPOINT_FOLDER "checkpoints"
+#define CHECKPOINT_METRICS "metrics.jsonl" /* beside that folder (run_directory.h) */
 #define CHECKPOINT_LATEST "latest"
 #define CHECKPOINT_STATE "state.json"
 /* The end of state.json: ,\n "digest": "<32 hex digits>"\n}\n */

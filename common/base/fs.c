@@ -305,6 +305,15 @@ enum status fs_sync_directory(const char *path) {
     return status;
 }
 
+enum status fs_sync_file(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return fail_errno("%s: cannot open", path);
+    enum status status = fsync(fd) == 0 ? STATUS_OK : fail_errno("%s: cannot write to disk", path);
+    close(fd);
+    return status == STATUS_OK ? sync_parent(path) : status;
+}
+
 enum status fs_part_directory(const char *path, char out_part[PATH_BYTES]) {
     char part[PATH_BYTES];
     int named = (int)strlen(path);

@@ -24,6 +24,9 @@ static void begin(struct fixture *f) {
     tiny_open(&f->tiny);
     ASSERT_OK(fs_join(f->run, f->tiny.directory, "run"));
     ASSERT_OK(fs_make_directories(f->run));
+    char metrics[PATH_BYTES];
+    ASSERT_OK(fs_join(metrics, f->run, "metrics.jsonl"));
+    ASSERT_OK(fs_write_atomic(metrics, "{}\n", 3));
     ASSERT_OK(optimiser_create(f->tiny.model, &settings, &f->optimiser));
     struct checkpointer_settings open = {f->run, f->tiny.world, f->tiny.model, f->optimiser, 2};
     ASSERT_OK(checkpointer_open(&open, &f->checkpointer));
