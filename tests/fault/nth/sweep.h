@@ -26,6 +26,8 @@ struct sweep {
 void sweep(const struct sweep *sweep, void *context);
 /* The same with the process killed at each call of a file: begin and act run in a child, check and end here, once it is dead. */
 void sweep_kills(const struct sweep *sweep, void *context);
+/* Only every so many-th point from now on, others in each sweep. */
+void sweep_every(uint64_t points);
 /* Points so far, by class and in all. */
 uint64_t sweep_points(void);
 void sweep_report(void);
