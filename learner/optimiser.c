@@ -119,35 +119,64 @@ void optimiser_zero_gradient(struct optimiser *optimiser) {
     device->ops->zero(device, optimiser->gradient, (size_t)optimiser->model->layout->total * sizeof(float));
 }
 
+/* ---- the update, of elements [first, end) ---- */
+
 /* Only matrices decay. */
-static void decay(struct optimiser *o, float factor) {
+static void decay(struct optimiser *o, float factor, int64_t first, int64_t end) {
     struct device *device = o->model->device;
     const struct parameter_layout *layout = o->model->layout;
     for (int32_t i = 0; i < layout->count; i++) {
         const struct tensor_entry *entry = &layout->entries[i];
-        if (entry->rank == 2)
-            device->ops->decay(device, (char *)o->model->data + (size_t)entry->offset * dtype_bytes(o->model->type),
-                               o->model->type, o->remainder ? o->remainder + entry->offset : NULL,
-                               (int64_t)entry->rows * entry->cols, factor);
+        int64_t from = entry->offset, to = from + (int64_t)entry->rows * entry->cols;
+        from = from > first ? from : first;
+        to = to < end ? to : end;
+        if (entry->rank == 2 && from < to)
+            device->ops->decay(device, (char *)o->model->data + (size_t)from * dtype_bytes(o->model->type),
+                               o->model->type, o->remainder ? o->remainder + from : NULL, to - from, factor);
     }
 }
 
-static void step_all(struct optimiser *o, const struct adamw_step *step) {
+/* first is a multiple of MOMENT_BLOCK. */
+static void step(struct optimiser *o, const struct adamw_step *adamw, int64_t first, int64_t end) {
     struct device *device = o->model->device;
-    struct model *model = o->model;
-    int64_t total = model->layout->total;
-    if (o->settings.moments == MOMENTS_INT8)
-        device->ops->adamw8(device, model->data, model->type, o->remainder, &o->coded, o->gradient, total, step);
-    else
-        device->ops->adamw(device, model->data, model->type, o->remainder, o->m, o->v, o->gradient, total, step);
+    enum dtype type = o->model->type;
+    char *weights = (char *)o->model->data + (size_t)first * dtype_bytes(type);
+    uint16_t *remainder = o->remainder ? o->remainder + first : NULL;
+    if (o->settings.moments == MOMENTS_INT8) {
+        int64_t block = first / MOMENT_BLOCK;
+        struct moments8 coded = {o->coded.m + first, o->coded.v + first, o->coded.m_most + block,
+                                 o->coded.v_most + block};
+        device->ops->adamw8(device, weights, type, remainder, &coded, o->gradient + first, end - first, adamw);
+    } else {
+        device->ops->adamw(device, weights, type, remainder, o->m + first, o->v + first, o->gradient + first,
+                           end - first, adamw);
+    }
 }
 
-enum status optimiser_update(struct optimiser *o, uint64_t step, double loss, struct update *out_update) {
+/* In one piece, or in those of the record: the same bits. */
+static void update_all(struct optimiser *o, const struct adamw_step *adamw) {
+    int64_t total = o->model->layout->total, most = o->record ? RECORD_PIECE : total;
+    for (int64_t first = 0; first < total; first += most) {
+        int64_t end = total - first < most ? total : first + most;
+        if (o->record)
+            record_before(o->record, o->model->data, first, end - first);
+        if (o->settings.weight_decay > 0)
+            decay(o, 1.0f - adamw->lr * (float)o->settings.weight_decay, first, end);
+        step(o, adamw, first, end);
+        if (o->record)
+            record_after(o->record, o->model->data, first, end - first);
+    }
+}
+
+enum status optimiser_update(struct optimiser *o, uint64_t number, double loss, struct update *out_update) {
     struct device *device = o->model->device;
     double squares = 0;
     device->ops->sum_squares(device, &squares, o->gradient, o->model->layout->total);
     TRY(device->ops->synchronize(device));
-    struct update update = {.lr = learning_rate(&o->settings, step), .gradient_norm = sqrt(squares), .clip_factor = 1};
+    if (o->record)
+        record_begin(o->record);
+    struct update update = {
+        .lr = learning_rate(&o->settings, number), .gradient_norm = sqrt(squares), .clip_factor = 1};
     update.skipped = !isfinite(loss) || !isfinite(update.gradient_norm);
     if (!update.skipped) {
         if (o->settings.clip > 0 && update.gradient_norm + CLIP_EPS > o->settings.clip)
@@ -164,9 +193,7 @@ enum status optimiser_update(struct optimiser *o, uint64_t step, double loss, st
             .bias2 = (float)(1 - o->beta2_power),
             .grad_scale = (float)update.clip_factor,
         };
-        if (o->settings.weight_decay > 0)
-            decay(o, 1.0f - adamw.lr * (float)o->settings.weight_decay);
-        step_all(o, &adamw);
+        update_all(o, &adamw);
         TRY(device->ops->synchronize(device));
     }
     *out_update = update;

@@ -14,6 +14,7 @@
 
 #include "common/base/run_config.h"
 #include "common/model/parameters.h"
+#include "common/weights/record.h"
 #include "common/model/safetensors.h"
 
 struct optimiser_settings {
@@ -48,6 +49,7 @@ struct optimiser {
     float *m, *v;         /* [layout->total]; NULL with MOMENTS_INT8 */
     struct moments8 coded; /* with MOMENTS_INT8 */
     uint16_t *remainder;  /* [layout->total]; NULL when the model itself is fp32 */
+    struct record *record; /* borrowed: what each update changes is recorded there; NULL: it is not */
     uint64_t updates;     /* that were taken */
     double beta1_power, beta2_power;
 };

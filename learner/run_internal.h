@@ -33,6 +33,7 @@ struct run {
     struct device *device;
     struct model *model, *reference;
     struct trainer *trainer;
+    struct record *record; /* of the last update; NULL where the host reads the device's memory itself */
     struct infer *canary;
     struct checkpointer *checkpointer;
     struct hub_server *server;

@@ -101,7 +101,10 @@ static enum status open_trainer(struct run *run) {
                                     .groups = (uint32_t)config->sample_questions,
                                     .microbatch_tokens = (uint32_t)config->train_microbatch_tokens,
                                     .logit_chunk = (uint32_t)config->train_logit_chunk};
+    if (run->device->ops->find_changes)
+        TRY(record_create(run->device, (uint64_t)run->model->layout->total, &run->record));
     TRY(trainer_create(run->model, run->reference, config, &limits, &run->trainer));
+    trainer_optimiser(run->trainer)->record = run->record;
     struct infer_limits canary = {.rows_max = CANARY_ROWS,
                                   .sequences_max = 1,
                                   .kv_tokens = CANARY_ROWS,
@@ -216,8 +219,14 @@ static enum status make_delta(const struct run *run, const struct version *versi
     double begin = clock_seconds();
     uint8_t *data;
     uint64_t bytes, changed;
-    TRY(delta_encode(before->data, version->data, version->elements, before->digest, version->digest,
-                     run->device->threads, &data, &bytes, &changed));
+    const struct patch *patch = run->record ? record_patch(run->record, before->digest, version->digest) : NULL;
+    if (patch) { /* of the update that led from one to the other: run_capture */
+        changed = patch->changes;
+        TRY(delta_encode_patch(patch, run->device->threads, &data, &bytes));
+    } else {
+        TRY(delta_encode(before->data, version->data, version->elements, before->digest, version->digest,
+                         run->device->threads, &data, &bytes, &changed));
+    }
     out->take_delta = data;
     out->delta_bytes = bytes;
     out->delta_base = before->digest;
@@ -255,7 +264,11 @@ enum status run_add_version(struct run *run, struct version *version) {
 
 enum status run_capture(struct run *run, uint32_t number, struct version **out_version) {
     struct version *version;
-    TRY(version_capture(run->model, number, &version));
+    const struct course_version *kept = number ? course_find(&run->course, number - 1) : NULL;
+    if (run->record && kept)
+        TRY(version_follow(run->model, kept->content, run->record, number, &version));
+    else
+        TRY(version_capture(run->model, number, &version));
     enum status status = infer_canary(run->canary, &version->canary);
     infer_reset(run->canary);
     if (status != STATUS_OK) {
@@ -353,6 +366,7 @@ void run_tear_down(struct run *run, const char *reason) {
     run->course.version_count = 0;
     infer_destroy(&run->canary);
     trainer_destroy(&run->trainer);
+    record_destroy(&run->record);
     model_destroy(&run->reference);
     model_destroy(&run->model);
     device_close(&run->device);

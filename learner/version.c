@@ -33,6 +33,25 @@ enum status version_capture(const struct model *model, uint32_t number, struct v
     return STATUS_OK;
 }
 
+enum status version_follow(const struct model *model, const struct version *before, struct record *record,
+                           uint32_t number, struct version **out_version) {
+    struct digest digest;
+    TRY(model_digest(model, &digest));
+    const struct patch *patch = record_patch(record, before->digest, digest);
+    if (!patch)
+        return version_capture(model, number, out_version);
+    int threads = model->device->threads;
+    if (patch_verify(patch, threads, before->data) != STATUS_OK)
+        return fail(STATUS_DEVICE, "version %u: what the update changed on %s does not lead to what lies there", number,
+                    model->device->name);
+    struct version *version;
+    TRY(version_create(number, model->type, before->elements, &version));
+    patch_copy(patch, threads, before->data, version->data);
+    version->digest = digest;
+    *out_version = version;
+    return STATUS_OK;
+}
+
 struct version *version_retain(struct version *version) {
     atomic_fetch_add(&version->references, 1);
     return version;

@@ -6,6 +6,7 @@
 #include "common/base/plant.h"
 #include "common/compute/digest.h"
 #include "common/weights/delta_block.h"
+#include "common/weights/patch.h"
 #include "common/weights/share.h"
 
 static const char magic[8] = {'C', 'A', 'N', 'D', 'O', 'R', 'D', '1'};
@@ -39,7 +40,9 @@ struct range {
     unsigned __int128 sum; /* change of the digest */
     enum status status;
     /* encoding */
-    const uint16_t *before, *after;
+    const uint16_t *before, *after; /* or lists: */
+    const uint32_t *listed;         /* [blocks] changes of each; NULL: before and after */
+    const uint16_t *at, *step;      /* of the range's first block on */
     uint64_t elements, changed;
     uint32_t *table; /* [blocks] */
     uint8_t *data;   /* the first range's begins with room for header and table */
@@ -80,6 +83,16 @@ static enum status make_room(struct range *range) {
     return STATUS_OK;
 }
 
+static void take_listed(struct range *range, uint32_t count) {
+    range->scratch->count = count;
+    if (count) {
+        memcpy(range->scratch->at, range->at, count * sizeof *range->at);
+        memcpy(range->scratch->step, range->step, count * sizeof *range->step);
+    }
+    range->at += count;
+    range->step += count;
+}
+
 static void *encode_range(void *argument) {
     struct range *range = argument;
     for (uint64_t b = range->first; b < range->end; b++) {
@@ -88,7 +101,10 @@ static void *encode_range(void *argument) {
         range->status = make_room(range);
         if (range->status != STATUS_OK)
             break;
-        delta_find(range->before + first, range->after + first, elements, range->scratch);
+        if (range->listed)
+            take_listed(range, range->listed[b]);
+        else
+            delta_find(range->before + first, range->after + first, elements, range->scratch);
         range->table[b] = delta_block_encode(range->scratch, elements, range->data + range->bytes);
         range->bytes += range->table[b];
         range->changed += range->scratch->count;
@@ -124,10 +140,16 @@ static uint8_t *join(struct range *ranges, uint32_t count, const uint32_t *table
 /* ranges of the elements, each with its memory. */
 static enum status prepare(struct range *ranges, uint32_t count, const struct range *common) {
     enum status status = STATUS_OK;
+    uint64_t skipped = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct range *range = &ranges[i];
+        for (uint64_t b = i ? ranges[i - 1].first : 0; common->listed && b < range->first; b++)
+            skipped += common->listed[b];
         range->before = common->before;
         range->after = common->after;
+        range->listed = common->listed;
+        range->at = common->listed ? common->at + skipped : NULL;
+        range->step = common->listed ? common->step + skipped : NULL;
         range->elements = common->elements;
         range->table = common->table;
         range->scratch = malloc(sizeof *range->scratch);
@@ -153,22 +175,23 @@ static uint8_t *encode(struct range *ranges, uint32_t count, const struct range 
     return status == STATUS_OK ? join(ranges, count, common->table, out_bytes) : NULL;
 }
 
-enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t elements, struct digest base,
-                         struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
-                         uint64_t *out_changed) {
-    struct range ranges[SHARE_PARTS_MAX] = {{0}}, common = {.before = before, .after = after, .elements = elements};
-    uint64_t changed = 0, bytes = 0, blocks = count_blocks(elements);
+/* common: what all ranges share. */
+static enum status encode_all(struct range *common, struct digest base, struct digest result, int threads,
+                              uint8_t **out_data, uint64_t *out_bytes, uint64_t *out_changed) {
+    struct range ranges[SHARE_PARTS_MAX] = {{0}};
+    uint64_t changed = 0, bytes = 0, blocks = count_blocks(common->elements);
     uint32_t count = share_out(ranges, blocks, threads);
-    common.table = malloc((blocks + 1) * sizeof *common.table);
-    uint8_t *data = common.table ? encode(ranges, count, &common, &bytes, &changed) : NULL;
-    free(common.table);
+    common->table = malloc((blocks + 1) * sizeof *common->table);
+    uint8_t *data = common->table ? encode(ranges, count, common, &bytes, &changed) : NULL;
+    free(common->table);
     for (uint32_t i = 0; i < count; i++) {
         free(ranges[i].scratch);
         free(ranges[i].data);
     }
     if (!data)
-        return fail(STATUS_NO_MEMORY, "delta: no memory for that of %llu weights", (unsigned long long)elements);
-    put_header(data, elements, base, result);
+        return fail(STATUS_NO_MEMORY, "delta: no memory for that of %llu weights",
+                    (unsigned long long)common->elements);
+    put_header(data, common->elements, base, result);
     *out_data = data;
     *out_bytes = bytes;
     if (out_changed)
@@ -176,12 +199,25 @@ enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t
     return STATUS_OK;
 }
 
+enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t elements, struct digest base,
+                         struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
+                         uint64_t *out_changed) {
+    struct range common = {.before = before, .after = after, .elements = elements};
+    return encode_all(&common, base, result, threads, out_data, out_bytes, out_changed);
+}
+
+enum status delta_encode_patch(const struct patch *patch, int threads, uint8_t **out_data, uint64_t *out_bytes) {
+    struct range common = {.listed = patch->count, .at = patch->at, .step = patch->step, .elements = patch->elements};
+    return encode_all(&common, patch->from, patch->to, threads, out_data, out_bytes, NULL);
+}
+
 /* ---- reading ---- */
 
 static enum status check_table(const struct delta *delta) {
     uint64_t left = delta->bytes - (uint64_t)(delta->first - (delta->table - DELTA_HEADER_BYTES));
     for (uint64_t b = 0; b < delta->blocks; b++) {
-        uint32_t bytes = delta_block_bytes(delta, b), most = DELTA_BLOCK_BYTES(delta_block_elements(delta->elements, b));
+        uint32_t bytes = delta_block_bytes(delta, b),
+                 most = DELTA_BLOCK_BYTES(delta_block_elements(delta->elements, b));
         if (bytes > most || bytes > left)
             return fail(STATUS_FORMAT, "delta: block %llu of %u bytes; right would be at most %llu",
                         (unsigned long long)b, bytes, (unsigned long long)(most < left ? most : left));

@@ -44,6 +44,10 @@ enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t
                          struct digest result, int threads, uint8_t **out_data, uint64_t *out_bytes,
                          uint64_t *out_changed);
 
+/* The same, byte for byte, from lists of what changed (patch.h). */
+struct patch;
+enum status delta_encode_patch(const struct patch *patch, int threads, uint8_t **out_data, uint64_t *out_bytes);
+
 /* Read header and table of data [bytes], borrowed while out_delta is used. STATUS_FORMAT with what is wrong. */
 enum status delta_open(const void *data, uint64_t bytes, struct delta *out_delta);
 

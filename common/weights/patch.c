@@ -293,12 +293,25 @@ static void *apply_slice(void *argument) {
     for (uint64_t b = slice->begin; b < slice->end; b++) {
         uint32_t count = slice->patch->count[b];
         uint16_t *weights = slice->write + b * DELTA_BLOCK;
+        if (slice->read)
+            memcpy(weights, slice->read + b * DELTA_BLOCK,
+                   delta_block_elements(slice->patch->elements, b) * sizeof *weights);
         for (uint32_t i = 0; i < count; i++)
             weights[at[i]] = (uint16_t)(weights[at[i]] + step[i]);
         at += count;
         step += count;
     }
     return NULL;
+}
+
+void patch_copy(const struct patch *patch, int threads, const uint16_t *weights, uint16_t *to) {
+    struct slice slices[SHARE_PARTS_MAX];
+    uint32_t count = slice_patch(patch, threads, slices);
+    for (uint32_t i = 0; i < count; i++) {
+        slices[i].read = weights;
+        slices[i].write = to;
+    }
+    share_run(slices, sizeof *slices, count, apply_slice);
 }
 
 void patch_apply(const struct patch *patch, int threads, uint16_t *weights) {

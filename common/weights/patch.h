@@ -32,6 +32,8 @@ void patch_destroy(struct patch **patch);
 
 /* Whether it leads from these weights [elements], which are only read, to patch->to: STATUS_MISMATCH. */
 enum status patch_verify(const struct patch *patch, int threads, const uint16_t *weights);
+/* to [elements] = the weights, changed. */
+void patch_copy(const struct patch *patch, int threads, const uint16_t *weights, uint16_t *to);
 /* Change the weights, which are what patch_verify read. */
 void patch_apply(const struct patch *patch, int threads, uint16_t *weights);
 

@@ -74,3 +74,7 @@ struct digest hash128(const void *data, size_t bytes) {
 bool digest_equal(struct digest a, struct digest b) {
     return a.low == b.low && a.high == b.high;
 }
+
+void digest_format(struct digest digest, char out[DIGEST_HEX_BYTES]) {
+    snprintf(out, DIGEST_HEX_BYTES, "%016llx%016llx", (unsigned long long)digest.high, (unsigned long long)digest.low);
+}
