@@ -167,7 +167,7 @@ static uint32_t counters_of(const struct client *client, int64_t now_ms, struct 
     return count;
 }
 
-static void beat(struct client *client, int64_t now_ms) {
+void client_beat(struct client *client, int64_t now_ms) {
     struct lease_progress held[HELD_MAX];
     struct counter counters[COUNTERS_MAX];
     char state[REASON_BYTES_MAX + 1];
@@ -185,6 +185,7 @@ static void beat(struct client *client, int64_t now_ms) {
         .held_count = client->held_count,
         .progress = client->generated.rows + ever,
         .weights = client->loaded,
+        .canary = client->canary,
         .counters = counters,
         .counter_count = counters_of(client, now_ms, counters),
         .state = text_of(state),
@@ -199,7 +200,7 @@ enum status client_tick(struct client *client, int64_t now_ms) {
     if (client->phase == CLIENT_JOINING && !client->draining && now_ms >= client->hello_ms)
         client_say_hello(client, now_ms);
     if (client->phase == CLIENT_JOINED && now_ms >= client->heartbeat_ms)
-        beat(client, now_ms);
+        client_beat(client, now_ms);
     if (client->files)
         files_tick(client->files, now_ms);
     if (client->sync)

@@ -1,7 +1,7 @@
 /* The actor's side of the protocol: joining, leases, weights, delivery. Pure: messages, results and time in, actions
  * out; it owns no socket, no clock and no model. Runs on the transport thread; the generation thread is behind the
- * actions `generate`, `cancel`, `load` and `patch` and answers through client_generated, client_refused,
- * client_progress, client_swapped and client_patch_refused.
+ * actions `generate`, `cancel`, `load`, `stage` and `patch` and answers through client_generated, client_refused,
+ * client_progress, client_swapped, client_canary and client_patch_refused.
  *
  *   joining   hello is said each CLIENT_HELLO_MS until welcome; a refusal with `again`, or a hub that says bye, begins it anew
  *   joined    model files are fetched, then weights; heartbeats each welcome.heartbeat_ms name every lease held
@@ -62,9 +62,10 @@ struct client_actions {
     void (*cancel)(void *context, uint64_t lease);
     /* Park what is unfinished and load these weights; what was given before and is of this version goes on. */
     void (*load)(void *context, void *take_weights, const struct message_manifest *manifest);
-    /* The same by deltas, in place. It ends in client_swapped, or in client_patch_refused with the weights as they
-     * were. */
-    void (*patch)(void *context, struct chain *take_chain);
+    /* The same by deltas, in two steps: make ready beside the generation, in place of what was made ready before; and
+     * load that. It ends in client_swapped, or, from stage on, in client_patch_refused with the weights as they were. */
+    void (*stage)(void *context, struct chain *take_chain);
+    void (*patch)(void *context);
 };
 
 struct client_settings {
@@ -100,11 +101,12 @@ struct client_progress {
 };
 void client_progress(struct client *client, const struct client_progress *list, uint32_t count,
                      const struct generator_counters *counters);
-void client_swapped(struct client *client, const struct digest *weights, const struct digest *canary, uint32_t pause_ms,
-                    int64_t now_ms);
+void client_swapped(struct client *client, const struct digest *weights, uint32_t pause_ms);
+/* Computed beside the first passes: it goes with every heartbeat from now on. */
+void client_canary(struct client *client, const struct digest *weights, const struct digest *canary, int64_t now_ms);
 
-/* The chain does not lead to what was announced: the version is fetched as a snapshot. */
-void client_patch_refused(struct client *client, const char *reason);
+/* The chain to these weights does not lead there: the version is fetched as a snapshot. */
+void client_patch_refused(struct client *client, const struct digest *weights, const char *reason);
 
 /* ---- stopping ---- */
 /* Give back what is unfinished, take nothing more. */

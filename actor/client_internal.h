@@ -59,7 +59,9 @@ struct client {
     struct message_manifest early[EARLY_MAX]; /* manifests before sync */
     uint32_t early_count;
     struct digest current, loaded; /* announced as current; on the device */
-    uint32_t loaded_version, loading_version;
+    struct digest canary;          /* of the loaded version; zero: not computed yet */
+    struct digest staged;          /* made ready by deltas from the loaded version; zero: none */
+    uint32_t loaded_version, loading_version, staged_version;
     bool loading, patching;
 
     struct worker workers[WORKERS_MAX];
@@ -77,6 +79,7 @@ static inline struct digest no_digest(void) {
 /* ---- client.c ---- */
 /* The hub answers with everything that it tells who joins. */
 void client_say_hello(struct client *client, int64_t now_ms);
+void client_beat(struct client *client, int64_t now_ms);
 
 /* ---- client_leases.c ---- */
 void leases_take(struct client *client, const struct message_lease *lease);

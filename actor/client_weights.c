@@ -89,30 +89,45 @@ static void give_waiting(struct client *client) {
     }
 }
 
-static void swap(struct client *client) {
+/* The staged deltas, or a snapshot. Either begins anew what else may be staged. */
+static void swap(struct client *client, bool patching) {
     client->loading = true;
-    client->patching = sync_has_chain(client->sync);
-    if (client->patching) {
-        struct chain *chain = sync_take_chain(client->sync);
-        client->loading_version = chain->version;
-        client->actions.patch(client->actions.context, chain);
-    } else {
-        struct message_manifest manifest;
-        void *weights = sync_take(client->sync, &manifest);
-        client->loading_version = manifest.version;
-        client->actions.load(client->actions.context, weights, &manifest);
+    client->patching = patching;
+    if (patching) {
+        client->loading_version = client->staged_version;
+        client->actions.patch(client->actions.context);
+        return;
     }
+    struct message_manifest manifest;
+    void *weights = sync_take(client->sync, &manifest);
+    client->loading_version = manifest.version;
+    client->staged = no_digest();
+    client->actions.load(client->actions.context, weights, &manifest);
+}
+
+static void stage(struct client *client) {
+    struct chain *chain = sync_take_chain(client->sync);
+    client->staged = chain->to;
+    client->staged_version = chain->version;
+    client->actions.stage(client->actions.context, chain);
 }
 
 static enum status fetch_next(struct client *client, struct digest next, int64_t now_ms) {
     bool known;
-    TRY(sync_want(client->sync, next, client->loaded, now_ms, &known));
-    if (!known && now_ms >= client->hello_ms) { /* its manifest was lost: the hub sends all of them again */
-        client_say_hello(client, now_ms);
-        client->hello_ms = now_ms + client->heartbeat_interval_ms;
+    if (!digest_equal(client->staged, next)) {
+        TRY(sync_want(client->sync, next, client->loaded, now_ms, &known));
+        if (!known && now_ms >= client->hello_ms) { /* its manifest was lost: the hub sends all of them again */
+            client_say_hello(client, now_ms);
+            client->hello_ms = now_ms + client->heartbeat_interval_ms;
+        }
+        bool ready = sync_state(client->sync) == SYNC_READY && digest_equal(sync_version(client->sync), next);
+        if (ready && sync_has_chain(client->sync))
+            stage(client);
+        else if (ready && swap_is_due(client))
+            swap(client, false);
     }
-    if (sync_state(client->sync) == SYNC_READY && digest_equal(sync_version(client->sync), next) && swap_is_due(client))
-        swap(client);
+    if (!client->loading && digest_equal(client->staged, next) && swap_is_due(client))
+        swap(client, true);
     return STATUS_OK;
 }
 
@@ -129,25 +144,32 @@ enum status weights_pump(struct client *client, int64_t now_ms) {
     return digest_is_zero(next) ? STATUS_OK : fetch_next(client, next, now_ms);
 }
 
-void client_swapped(struct client *client, const struct digest *weights, const struct digest *canary, uint32_t pause_ms,
-                    int64_t now_ms) {
-    (void)now_ms;
+void client_swapped(struct client *client, const struct digest *weights, uint32_t pause_ms) {
     client->loading = false;
     client->loaded = *weights;
+    client->canary = client->staged = no_digest();
     client->loaded_version = client->loading_version;
     client->swaps++;
     client->patches += client->patching;
     client->pause_ms += pause_ms;
-    struct message message = {.type = MESSAGE_SWAPPED, .swapped = {*weights, *canary, pause_ms}};
-    client->actions.control(client->actions.context, &message);
 }
 
-void client_patch_refused(struct client *client, const char *reason) {
-    ASSERT(client->loading && client->patching);
-    client->loading = false;
+void client_canary(struct client *client, const struct digest *weights, const struct digest *canary, int64_t now_ms) {
+    if (!digest_equal(client->loaded, *weights))
+        return;
+    client->canary = *canary;
+    if (client->phase == CLIENT_JOINED)
+        client_beat(client, now_ms);
+}
+
+void client_patch_refused(struct client *client, const struct digest *weights, const char *reason) {
+    if (digest_equal(client->staged, *weights)) {
+        client->staged = no_digest();
+        client->loading = client->loading && !client->patching;
+    }
     sync_refused(client->sync);
     log_event(LOG_WARNING, "deltas_refused", "version=%u reason=\"%s\" its snapshot is fetched instead",
-              client->loading_version, reason);
+              client->staged_version, reason);
 }
 
 /* ---- the weights socket ---- */

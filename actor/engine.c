@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "actor/stage.h"
 #include "common/base/build.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -22,12 +23,12 @@
 #define PROMPT_ROWS 256
 #define PROGRESS_MS 100
 #define IDLE_MS 200
-/* Making a model, loading weights and trying them out (the canary) may take this long: a cold device, and memory that is
+/* Making a model, loading weights and the first pass (the canary) may take this long: a cold device, and memory that is
  * touched for the first time at no less than 100 MB/s. */
 #define LOAD_MS_LEAST 60000
 #define LOAD_BYTES_PER_MS 100000
 
-enum command_type { COMMAND_OPEN, COMMAND_GENERATE, COMMAND_CANCEL, COMMAND_LOAD, COMMAND_PATCH };
+enum command_type { COMMAND_OPEN, COMMAND_GENERATE, COMMAND_CANCEL, COMMAND_LOAD, COMMAND_STAGE, COMMAND_PATCH };
 
 struct command {
     enum command_type type;
@@ -36,7 +37,7 @@ struct command {
     uint64_t lease; /* CANCEL */
     void *weights;  /* LOAD: taken */
     struct message_manifest manifest;
-    struct chain *chain;               /* PATCH: taken */
+    struct chain *chain;               /* STAGE: taken */
     struct generation_request request; /* GENERATE: its arrays lie behind the command */
     struct digest version;
 };
@@ -63,6 +64,9 @@ struct engine {
     struct model *model;
     struct generator *generator;
     struct digest loaded;
+    struct stage *stage;
+    bool patch_due;  /* load what is staged when it is */
+    bool canary_due; /* of the loaded version; answers wait for it */
     struct record *records; /* [settings.groups_max] */
     int32_t record_count;
     int64_t progress_ms;
@@ -177,20 +181,20 @@ static enum status create_generator(struct engine *engine, enum dtype type) {
     return generator_create(engine->model, &limits, &engine->generator);
 }
 
+/* ---- swapping ---- */
+
 /* The weights are in place: who goes on, who stands still. begin: when generation stopped. */
 static enum status swapped(struct engine *engine, struct digest weights, double begin) {
     engine->loaded = weights;
     for (int32_t i = 0; i < engine->record_count; i++)
         generator_pause(engine->generator, engine->records[i].lease,
                         !digest_equal(engine->records[i].version, engine->loaded));
+    generator_canary_begin(engine->generator);
+    engine->canary_due = true;
+    engine->progress_ms = 0; /* who stands still now is told at once */
     struct engine_event *event = event_create(ENGINE_SWAPPED, 0);
     if (event) {
         event->weights = weights;
-        enum status status = generator_canary(engine->generator, &event->canary);
-        if (status != STATUS_OK) {
-            free(event);
-            return status;
-        }
         event->pause_ms = (uint32_t)((clock_seconds() - begin) * 1e3);
     }
     return emit(engine, event);
@@ -201,6 +205,8 @@ static enum status do_load(struct engine *engine, const struct command *command)
     enum dtype type = (enum dtype)manifest->dtype;
     if (!engine->generator)
         TRY(create_generator(engine, type));
+    stage_destroy(&engine->stage); /* it begins at what is loaded now */
+    engine->patch_due = false;
     double begin = clock_seconds();
     struct model *model = engine->model;
     if (type != model->type || manifest->elements != (uint64_t)model->layout->total)
@@ -212,46 +218,75 @@ static enum status do_load(struct engine *engine, const struct command *command)
     return swapped(engine, manifest->weights, begin);
 }
 
-/* In place where the host can write; else by way of the host. */
-static enum status apply_chain(struct engine *engine, const struct chain *chain) {
-    struct model *model = engine->model;
-    struct device *device = model->device;
-    uint64_t elements = (uint64_t)model->layout->total, bytes = elements * dtype_bytes(model->type);
-    if (device->kind == DEVICE_CPU)
-        return chain_apply(chain, engine->loaded, elements, device->threads, model->data);
-    void *host = malloc(bytes);
-    if (!host)
-        return fail(STATUS_NO_MEMORY, "version %u: no host memory to apply deltas in", chain->version);
-    device->ops->download(device, host, model->data, bytes);
-    enum status status = chain_apply(chain, engine->loaded, elements, engine->settings.threads, host);
-    if (status == STATUS_OK) {
-        device->ops->upload(device, model->data, host, bytes);
-        status = device->ops->synchronize(device);
+/* The chain is not what it should be, and the weights are as they were; any other failure is final. */
+static enum status unpatched(struct engine *engine, struct digest weights, enum status status) {
+    if (status != STATUS_MISMATCH && status != STATUS_FORMAT)
+        return status;
+    struct engine_event *event = event_create(ENGINE_UNPATCHED, 0);
+    if (event) {
+        event->weights = weights;
+        snprintf(event->reason, sizeof event->reason, "%s", status_message());
     }
-    free(host);
+    return emit(engine, event);
+}
+
+/* On a CPU the generation has the cores; beside a GPU the host has nothing else to do. */
+static enum status do_stage(struct engine *engine, struct command *command) {
+    struct model *model = engine->model;
+    struct chain *chain = command->chain;
+    ASSERT(engine->generator); /* a chain begins at what is loaded */
+    stage_destroy(&engine->stage);
+    engine->patch_due = false;
+    if (model->type != DTYPE_BF16)
+        return unpatched(engine, chain->to,
+                         fail(STATUS_MISMATCH, "version %u: deltas onto fp32 weights", chain->version));
+    command->chain = NULL;
+    bool on_cpu = model->device->kind == DEVICE_CPU;
+    return stage_start(chain, engine->loaded, (uint64_t)model->layout->total, on_cpu ? model->data : NULL,
+                       on_cpu ? 1 : engine->settings.threads, &engine->stage);
+}
+
+static enum status apply(struct engine *engine, const struct patch *patch) {
+    const struct chain *chain = stage_chain(engine->stage);
+    double begin = clock_seconds();
+    generator_park_all(engine->generator);
+    TRY(patch_apply_on(patch, engine->model->device, engine->model->data));
+    log_event(LOG_INFO, "weights_patched", "version=%u deltas=%u bytes=%llu seconds=%.3f", chain->version,
+              chain->hop_count, (unsigned long long)chain_bytes(chain), clock_seconds() - begin);
+    return swapped(engine, chain->to, begin);
+}
+
+/* What is staged is loaded when it is due; while there is something to generate, nobody waits for the staging. */
+static enum status advance_stage(struct engine *engine, bool busy) {
+    const struct patch *patch;
+    if (!engine->stage || (!stage_done(engine->stage) && (busy || !engine->patch_due)))
+        return STATUS_OK;
+    enum status status = stage_wait(engine->stage, &patch);
+    if (status == STATUS_OK && !engine->patch_due)
+        return STATUS_OK;
+    if (status == STATUS_OK)
+        status = apply(engine, patch);
+    if (status != STATUS_OK)
+        status = unpatched(engine, stage_chain(engine->stage)->to, status);
+    stage_destroy(&engine->stage);
+    engine->patch_due = false;
     return status;
 }
 
-static enum status do_patch(struct engine *engine, const struct command *command) {
-    const struct chain *chain = command->chain;
-    ASSERT(engine->generator); /* a chain begins at what is loaded */
-    double begin = clock_seconds();
-    generator_park_all(engine->generator);
-    enum status status = engine->model->type == DTYPE_BF16
-                             ? apply_chain(engine, chain)
-                             : fail(STATUS_MISMATCH, "version %u: deltas onto fp32 weights", chain->version);
-    if (status == STATUS_OK) {
-        log_event(LOG_INFO, "weights_patched", "version=%u deltas=%u bytes=%llu seconds=%.3f", chain->version,
-                  chain->hop_count, (unsigned long long)chain_bytes(chain), clock_seconds() - begin);
-        return swapped(engine, chain->to, begin);
+static enum status take_canary(struct engine *engine) {
+    struct digest canary;
+    if (!engine->canary_due || generator_canary(engine->generator, &canary) != GENERATOR_CANARY_DONE)
+        return STATUS_OK;
+    engine->canary_due = false;
+    struct engine_event *event = event_create(ENGINE_CANARY, 0);
+    if (event) {
+        event->weights = engine->loaded;
+        event->canary = canary;
     }
-    if (status != STATUS_MISMATCH && status != STATUS_FORMAT)
-        return status;
-    struct engine_event *event = event_create(ENGINE_UNPATCHED, 0); /* the weights are as they were */
-    if (event)
-        snprintf(event->reason, sizeof event->reason, "%s", status_message());
     return emit(engine, event);
 }
+
+/* ---- the thread ---- */
 
 static void allow_for_load(const struct engine *engine, const struct message_manifest *manifest) {
     if (engine->settings.beat)
@@ -259,7 +294,7 @@ static void allow_for_load(const struct engine *engine, const struct message_man
                                LOAD_MS_LEAST + (int64_t)(manifest->payload_bytes / LOAD_BYTES_PER_MS));
 }
 
-static enum status do_command(struct engine *engine, const struct command *command) {
+static enum status do_command(struct engine *engine, struct command *command) {
     switch (command->type) {
     case COMMAND_OPEN:
         engine->config = command->config;
@@ -276,8 +311,11 @@ static enum status do_command(struct engine *engine, const struct command *comma
     case COMMAND_LOAD:
         allow_for_load(engine, &command->manifest);
         return do_load(engine, command);
+    case COMMAND_STAGE:
+        return do_stage(engine, command);
     case COMMAND_PATCH:
-        return do_patch(engine, command);
+        engine->patch_due = engine->stage; /* NULL: it was refused, and the event is on its way */
+        return STATUS_OK;
     }
     return STATUS_OK;
 }
@@ -287,8 +325,6 @@ static void command_destroy(struct command *command) {
     chain_destroy(&command->chain);
     free(command);
 }
-
-/* ---- the thread ---- */
 
 static enum status take_commands(struct engine *engine, bool busy) {
     void *item;
@@ -304,7 +340,7 @@ static enum status take_commands(struct engine *engine, bool busy) {
 
 static enum status take_finished(struct engine *engine) {
     const struct generated_group *group;
-    while ((group = generator_finished(engine->generator))) {
+    while (!engine->canary_due && (group = generator_finished(engine->generator))) {
         uint64_t lease = group->id;
         const struct record *record = find_record(engine, lease);
         TRY(emit_generated(engine, group, record ? record->since_ms : clock_boot_ms()));
@@ -318,9 +354,11 @@ static enum status generate(struct engine *engine) {
     bool busy = false;
     while (!atomic_load(&engine->stop)) {
         TRY(take_commands(engine, busy));
+        TRY(advance_stage(engine, busy));
         busy = false;
         if (engine->generator) {
             TRY(generator_step(engine->generator, &busy));
+            TRY(take_canary(engine));
             TRY(take_finished(engine));
         }
         TRY(emit_progress(engine));
@@ -349,6 +387,7 @@ static void *run_thread(void *argument) {
         if (queue_push(engine->events, engine->last, 1000) == STATUS_OK)
             engine->last = NULL; /* the transport thread's */
     }
+    stage_destroy(&engine->stage);
     generator_destroy(&engine->generator);
     model_destroy(&engine->model);
     device_close(&engine->device);
@@ -496,13 +535,19 @@ enum status engine_load(struct engine *engine, void *take_weights, const struct 
     return send(engine, copy);
 }
 
-enum status engine_patch(struct engine *engine, struct chain *take_chain) {
+enum status engine_stage(struct engine *engine, struct chain *take_chain) {
     struct command *copy = NULL;
-    enum status status = copy_command(&(struct command){.type = COMMAND_PATCH, .chain = take_chain}, 0, &copy);
+    enum status status = copy_command(&(struct command){.type = COMMAND_STAGE, .chain = take_chain}, 0, &copy);
     if (status != STATUS_OK) {
         chain_destroy(&take_chain);
         return status;
     }
+    return send(engine, copy);
+}
+
+enum status engine_patch(struct engine *engine) {
+    struct command *copy = NULL;
+    TRY(copy_command(&(struct command){.type = COMMAND_PATCH}, 0, &copy));
     return send(engine, copy);
 }
 

@@ -1,9 +1,9 @@
 /* The generation thread: it owns device, model and generator. The transport thread gives it commands and takes its events, through
  * two bounded queues; neither ever waits for the other.
  *
- * A version is loaded in place: what is unfinished is parked, the weights are copied over or changed by deltas, groups
- * of the loaded version go on and the others stand still. Nothing is generated from a version that its lease did not
- * name. */
+ * A version is loaded in place: what is unfinished is parked, the weights are copied over or changed where the staged
+ * deltas say, groups of the loaded version go on and the others stand still. Nothing is generated from a version that
+ * its lease did not name. The canary is computed beside the first passes, and no answer leaves before it. */
 #ifndef CANDOR_ACTOR_ENGINE_H
 #define CANDOR_ACTOR_ENGINE_H
 
@@ -37,7 +37,10 @@ enum status engine_open(struct engine *engine, const struct model_config *config
 enum status engine_generate(struct engine *engine, const struct message_lease *lease); /* copied */
 enum status engine_cancel(struct engine *engine, uint64_t lease);
 enum status engine_load(struct engine *engine, void *take_weights, const struct message_manifest *manifest);
-enum status engine_patch(struct engine *engine, struct chain *take_chain);
+/* Decode and verify a chain that begins at the loaded version, beside the generation; in place of the one before. */
+enum status engine_stage(struct engine *engine, struct chain *take_chain);
+/* Load the staged version, as soon as it is staged. */
+enum status engine_patch(struct engine *engine);
 
 /* ---- events ---- */
 enum engine_event_type {
@@ -45,6 +48,7 @@ enum engine_event_type {
     ENGINE_REFUSED,
     ENGINE_PROGRESS,
     ENGINE_SWAPPED,
+    ENGINE_CANARY,
     ENGINE_UNPATCHED,
     ENGINE_FAILED
 };
@@ -54,7 +58,8 @@ struct engine_event {
     uint64_t lease;                     /* REFUSED */
     char reason[STATUS_MESSAGE_BYTES];  /* REFUSED, UNPATCHED, FAILED */
     enum status status;                 /* FAILED: final */
-    struct digest weights, canary;      /* SWAPPED */
+    struct digest weights;              /* SWAPPED, CANARY: loaded; UNPATCHED: as before, and not this version */
+    struct digest canary;               /* CANARY */
     uint32_t pause_ms;                  /* SWAPPED */
     uint32_t generation_ms;             /* GENERATED */
     struct generated_group group;       /* GENERATED: one block of memory with the event */

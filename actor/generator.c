@@ -245,9 +245,16 @@ void generator_pause(struct generator *generator, uint64_t id, bool paused) {
         schedule_park_group(generator, generator->order[at]);
 }
 
+void generator_canary_begin(struct generator *generator) {
+    generator->canary_state = GENERATOR_CANARY_UNDER_WAY;
+    infer_canary_begin(generator->infer);
+}
+
 /* ---- queries ---- */
 
 bool generator_busy(const struct generator *generator) {
+    if (generator->canary_state == GENERATOR_CANARY_UNDER_WAY)
+        return true;
     for (int32_t i = 0; i < generator->order_count; i++)
         if (!generator->order[i]->paused)
             return true;
@@ -276,8 +283,10 @@ void generator_count(const struct generator *generator, struct generator_counter
     out_counters->groups = (uint32_t)(generator->order_count + generator->done_count);
 }
 
-enum status generator_canary(struct generator *generator, struct digest *out_canary) {
-    return infer_canary(generator->infer, out_canary);
+enum generator_canary generator_canary(const struct generator *generator, struct digest *out_canary) {
+    if (generator->canary_state == GENERATOR_CANARY_DONE)
+        *out_canary = generator->canary;
+    return generator->canary_state;
 }
 
 static uint32_t check_group(const struct group *group) {

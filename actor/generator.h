@@ -84,7 +84,13 @@ void generator_park_all(struct generator *generator);
 /* A paused group stands still, parked (its version is not the loaded one). Absent is fine. */
 void generator_pause(struct generator *generator, uint64_t id, bool paused);
 
-bool generator_busy(const struct generator *generator); /* unpaused work inside */
+/* After a weight swap: the canary (infer.h) is computed anew, a few rows a pass beside the samples. */
+void generator_canary_begin(struct generator *generator);
+enum generator_canary { GENERATOR_CANARY_NONE, GENERATOR_CANARY_UNDER_WAY, GENERATOR_CANARY_DONE };
+/* out_canary is written when it is done. */
+enum generator_canary generator_canary(const struct generator *generator, struct digest *out_canary);
+
+bool generator_busy(const struct generator *generator); /* unpaused work inside, or a canary under way */
 
 /* How far a group is. */
 struct generation_progress {
@@ -96,8 +102,6 @@ struct generation_progress {
 /* false: absent. */
 bool generator_find(const struct generator *generator, uint64_t id, struct generation_progress *out_progress);
 void generator_count(const struct generator *generator, struct generator_counters *out_counters);
-/* The hash of a fixed prompt's logits under the present weights, before anything else is computed with them. */
-enum status generator_canary(struct generator *generator, struct digest *out_canary);
 /* Asserts the invariants of generator.c; for tests. */
 void generator_check(const struct generator *generator);
 

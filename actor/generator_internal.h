@@ -6,6 +6,8 @@
 #include "actor/generator.h"
 
 #define NO_SEQUENCE (-1)
+/* Rows of the canary beside others in a pass: they cost decoding little, and some passes later it is done. */
+#define CANARY_ROWS_A_PASS 16
 /* Prompts whose last row is computed in one pass: bounds the logits buffer beside one row a live sample. */
 #define PROMPTS_A_PASS 16
 
@@ -65,6 +67,9 @@ struct generator {
     int32_t promised; /* pages that sequences with room still take for tokens they have; kept during schedule_admit */
     uint64_t arrivals;
     struct prefix prefix;
+    enum generator_canary canary_state;
+    struct digest canary;
+    bool canary_ends; /* with this pass: its last row is the first one wanted */
     struct generator_counters counters;
     /* one pass */
     struct infer_row *rows; /* [limits.rows_max] */

@@ -49,8 +49,26 @@ static void feed_prompt(struct generator *generator, struct group *group) {
               !group->drawn);
 }
 
+/* Before all others: it is short, and answers wait for it (engine.c). */
+static void feed_canary(struct generator *generator) {
+    generator->canary_ends = false;
+    if (generator->canary_state != GENERATOR_CANARY_UNDER_WAY)
+        return;
+    int32_t most = generator->limits.rows_max < CANARY_ROWS_A_PASS ? generator->limits.rows_max : CANARY_ROWS_A_PASS;
+    generator->row_count = infer_canary_rows(generator->infer, most, generator->rows);
+    generator->canary_ends = generator->rows[generator->row_count - 1].want_logits;
+    generator->wanted_count = generator->canary_ends;
+}
+
+static enum status finish_canary(struct generator *generator) {
+    TRY(infer_canary_end(generator->infer, 0, &generator->canary));
+    generator->canary_state = GENERATOR_CANARY_DONE;
+    return STATUS_OK;
+}
+
 static void build_pass(struct generator *generator) {
     generator->row_count = generator->feed_count = generator->wanted_count = 0;
+    feed_canary(generator);
     for (int32_t at = 0; at < generator->order_count; at++)
         feed_samples(generator, generator->order[at], true);
     const struct prefix *prefix = &generator->prefix;
@@ -175,6 +193,8 @@ enum status generator_step(struct generator *generator, bool *out_busy) {
         if (feed->sample >= 0)
             feed->group->samples[feed->sample].computed += feed->rows;
     }
+    if (generator->canary_ends)
+        TRY(finish_canary(generator));
     TRY(draw_all(generator));
     *out_busy = true;
     return STATUS_OK;

@@ -140,9 +140,14 @@ static void load(void *context, void *take_weights, const struct message_manifes
     settle(self, engine_load(self->engine, take_weights, manifest));
 }
 
-static void patch(void *context, struct chain *take_chain) {
+static void stage(void *context, struct chain *take_chain) {
     struct actor *self = context;
-    settle(self, engine_patch(self->engine, take_chain));
+    settle(self, engine_stage(self->engine, take_chain));
+}
+
+static void patch(void *context) {
+    struct actor *self = context;
+    settle(self, engine_patch(self->engine));
 }
 
 /* ---- receiving ---- */
@@ -190,10 +195,13 @@ static void take_event(struct actor *self, const struct engine_event *event) {
         client_progress(self->client, event->progress, event->progress_count, &event->counters);
         break;
     case ENGINE_SWAPPED:
-        client_swapped(self->client, &event->weights, &event->canary, event->pause_ms, now_ms);
+        client_swapped(self->client, &event->weights, event->pause_ms);
+        break;
+    case ENGINE_CANARY:
+        client_canary(self->client, &event->weights, &event->canary, now_ms);
         break;
     case ENGINE_UNPATCHED:
-        client_patch_refused(self->client, event->reason);
+        client_patch_refused(self->client, &event->weights, event->reason);
         break;
     case ENGINE_FAILED:
         settle(self, fail(event->status, "%s", event->reason));
@@ -326,9 +334,9 @@ static enum status open_client(struct actor *self) {
         .outbox_bytes = (uint64_t)self->config->actor_outbox_bytes,
         .cache = self->cache,
     };
-    struct client_actions actions = {self,         send_control, open_weights, send_fetch,  open_worker,
-                                     close_worker, send_worker,  open_model,   text_of_ids, generate,
-                                     cancel,       load,         patch};
+    struct client_actions actions = {self,        send_control, open_weights, send_fetch, open_worker, close_worker,
+                                     send_worker, open_model,   text_of_ids,  generate,   cancel,      load,
+                                     stage,       patch};
     return client_create(&settings, &actions, clock_boot_ms(), &self->client);
 }
 

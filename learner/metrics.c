@@ -146,6 +146,9 @@ static void warn_learning(const struct metrics_context *context, const struct st
              100 * context->wait_seconds / context->step_seconds);
     if (context->checkpoint_failures > 0)
         warn(m, "%u checkpoints could not be written", context->checkpoint_failures);
+    if (context->canary_mismatches)
+        warn(m, "%llu actors were refused for a wrong canary: their weights or their arithmetic are damaged",
+             (unsigned long long)context->canary_mismatches);
 }
 
 void metrics_make(const struct metrics_context *context, const struct step_figures *figures,

@@ -15,6 +15,7 @@ struct metrics_context {
     struct digest weights;  /* after the step */
     uint64_t updates;
     uint32_t skips_in_row, checkpoint_failures;
+    uint64_t canary_mismatches; /* actors refused so far */
     uint32_t lag;
     bool kl;                           /* a reference is there */
     const struct model_config *model;  /* NULL: no FLOP are reckoned */

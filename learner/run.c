@@ -167,8 +167,9 @@ static enum status write_step(struct run *run, const struct completed_work *work
                               double wait_seconds) {
     uint32_t step = work->step;
     struct buf counters = {0}, line = {0};
+    struct hub_counts counts = {0};
     double now = clock_seconds();
-    enum status status = hub_server_counters(run->server, &counters);
+    enum status status = hub_server_counters(run->server, &counts, &counters);
     struct metrics_context context = {.incarnation = run->incarnation,
                                       .step = step,
                                       .version = course_version_of(step, (uint32_t)run->config->run_lag),
@@ -182,6 +183,7 @@ static enum status write_step(struct run *run, const struct completed_work *work
                                       .step_seconds = now - run->step_began,
                                       .wait_seconds = wait_seconds,
                                       .hub_counters = status == STATUS_OK ? counters.data : NULL,
+                                      .canary_mismatches = counts.canary_mismatches,
                                       .group_list = run->groups,
                                       .group_count = work->group_count,
                                       .arrival = hash64(work->arrivals, work->arrival_count * sizeof *work->arrivals)};

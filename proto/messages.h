@@ -7,7 +7,7 @@
  *   groups   ROUTER at a reward worker: actor <-> reward worker
  *   weights  ROUTER at the hub:    actor <-> hub
  *
- *   control, peer -> hub:  hello, heartbeat, give_back, scored, swapped, status_request, bye
+ *   control, peer -> hub:  hello, heartbeat, give_back, scored, status_request, bye
  *   control, hub -> peer:  welcome, refuse, workers, lease, revoke, manifest, answer, status_reply, bye
  *   groups,  actor -> worker: knock, group, bye          worker -> actor: credit, refuse, answer, bye
  *   weights, actor -> hub: fetch                          hub -> actor: chunk, gone */
@@ -38,7 +38,6 @@ enum message_type {
     MESSAGE_GIVE_BACK,
     MESSAGE_REVOKE,
     MESSAGE_MANIFEST,
-    MESSAGE_SWAPPED,
     MESSAGE_KNOCK,
     MESSAGE_CREDIT,
     MESSAGE_GROUP,
@@ -149,6 +148,7 @@ struct message_heartbeat {
     uint32_t held_count;
     uint64_t progress; /* grows with anything that gets on: tokens, chunks of weights. Renews what waits or is parked */
     struct digest weights;    /* version held now */
+    struct digest canary;     /* hash of a fixed prompt's logits under it; zero: not computed yet */
     struct counter *counters; /* for the dashboard; bounded */
     uint32_t counter_count;
     struct text state; /* what it is doing, in words */
@@ -290,12 +290,6 @@ struct message_manifest {
     uint8_t current; /* 1: the version that new leases will name first */
 };
 
-struct message_swapped {
-    struct digest weights;
-    struct digest canary;
-    uint32_t pause_ms; /* generation stood still */
-};
-
 enum fetch_kind { FETCH_SNAPSHOT, FETCH_DELTA, FETCH_FILE };
 
 /* Ask for chunks [first, first + count) of a payload; count is the credit. */
@@ -347,7 +341,6 @@ struct message {
         struct message_give_back give_back;
         struct message_revoke revoke;
         struct message_manifest manifest;
-        struct message_swapped swapped;
         struct message_knock knock;
         struct message_credit credit;
         struct message_group group;

@@ -119,6 +119,7 @@ static const struct field heartbeat_fields[] = {
         WITHIN(lease_progress_schema), OPTIONAL),
     ROW(U64, message_heartbeat, progress, BOUNDS(0, UINT64_MAX), OPTIONAL),
     ROW(DIGEST, message_heartbeat, weights, OPTIONAL),
+    ROW(DIGEST, message_heartbeat, canary, OPTIONAL),
     ROW(ARRAY, message_heartbeat, counters, COUNTED(message_heartbeat, counter_count, 0, COUNTERS_MAX),
         WITHIN(counter_schema), OPTIONAL),
     ROW(LABEL, message_heartbeat, state, BOUNDS(0, LABEL_BYTES_MAX), OPTIONAL),
@@ -291,13 +292,6 @@ static const struct field manifest_fields[] = {
 };
 SCHEMA("manifest", message_manifest, manifest_fields, NULL);
 
-static const struct field swapped_fields[] = {
-    ROW(DIGEST, message_swapped, weights),
-    ROW(DIGEST, message_swapped, canary),
-    ROW(U32, message_swapped, pause_ms, BOUNDS(0, UINT32_MAX)),
-};
-SCHEMA("swapped", message_swapped, swapped_fields, NULL);
-
 static const struct field fetch_fields[] = {
     ROW(U8, message_fetch, kind, BOUNDS(0, FETCH_FILE)),
     ROW(DIGEST, message_fetch, object),
@@ -350,7 +344,6 @@ const struct schema *const message_schemas[MESSAGE_TYPE_COUNT] = {
     [MESSAGE_GIVE_BACK] = &message_give_back_schema,
     [MESSAGE_REVOKE] = &message_revoke_schema,
     [MESSAGE_MANIFEST] = &message_manifest_schema,
-    [MESSAGE_SWAPPED] = &message_swapped_schema,
     [MESSAGE_KNOCK] = &message_knock_schema,
     [MESSAGE_CREDIT] = &message_credit_schema,
     [MESSAGE_GROUP] = &message_group_schema,

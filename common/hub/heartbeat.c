@@ -4,6 +4,31 @@
 #include "common/base/plant.h"
 #include "proto/proto.h"
 
+/* ---- canaries (DESIGN section 5.3) ---- */
+
+/* One fixed prompt's logits on the version that the actor loaded: within the class they are the learner's to the bit.
+ */
+static void compare_canary(struct hub *hub, struct peer *peer, int64_t now_ms) {
+    const struct version *version = hub_find_version(hub, &peer->weights);
+    if (!version || digest_is_zero(version->canary) || digest_is_zero(peer->canary) || !peer->same_class ||
+        peer->distrusted || digest_equal(version->canary, peer->canary))
+        return;
+    char theirs[DIGEST_HEX_BYTES], ours[DIGEST_HEX_BYTES];
+    digest_format(peer->canary, theirs);
+    digest_format(version->canary, ours);
+    hub->counts.canary_mismatches++;
+    hub_alarm(hub, false, "canary_mismatch", "actor=\"%s\" host=\"%s\" version=%u canary=%s expected=%s", peer->name,
+              peer->host, version->manifest.version, theirs, ours);
+    peer->distrusted = true;
+    hub_lose_leases(hub, peer, NULL);
+    hub_stand_in_line(hub, peer);
+    hub_refuse(hub, peer->connection, false,
+               "its canary differs from the learner's: its weights or its arithmetic are damaged");
+    hub_serve(hub, now_ms);
+}
+
+/* ---- heartbeats ---- */
+
 static void take_figures(struct peer *peer, const struct message_heartbeat *heartbeat) {
     peer->counter_count = heartbeat->counter_count;
     for (uint32_t i = 0; i < heartbeat->counter_count; i++) {
@@ -12,6 +37,7 @@ static void take_figures(struct peer *peer, const struct message_heartbeat *hear
     }
     hub_copy_text(peer->state, sizeof peer->state, heartbeat->state);
     peer->weights = heartbeat->weights;
+    peer->canary = heartbeat->canary;
 }
 
 /* What the holder says about its lease. True: tell it (again) to drop the lease. */
@@ -61,6 +87,7 @@ void hub_heartbeat(struct hub *hub, struct peer *peer, const struct message_hear
         return;
     peer->beat++;
     peer->sated = false;
+    compare_canary(hub, peer, now_ms);
     if (progressed)
         peer->progress = heartbeat->progress;
     for (uint32_t i = 0; i < heartbeat->held_count; i++) {
@@ -95,35 +122,6 @@ void hub_give_back(struct hub *hub, struct peer *peer, const struct message_give
     hub_serve(hub, now_ms);
 }
 
-/* ---- canaries (DESIGN section 5.3) ---- */
-
-/* One fixed prompt's logits on the version that the actor loaded: within the class they are the learner's to the bit.
- */
-static void compare_canary(struct hub *hub, struct peer *peer, int64_t now_ms) {
-    const struct version *version = hub_find_version(hub, &peer->canary_weights);
-    if (!version || digest_is_zero(version->canary) || digest_is_zero(peer->canary) || !peer->same_class ||
-        peer->distrusted || digest_equal(version->canary, peer->canary))
-        return;
-    char theirs[DIGEST_HEX_BYTES], ours[DIGEST_HEX_BYTES];
-    digest_format(peer->canary, theirs);
-    digest_format(version->canary, ours);
-    hub->counts.refused++;
-    hub_alarm(hub, false, "canary_mismatch", "actor=\"%s\" host=\"%s\" version=%u canary=%s expected=%s", peer->name,
-              peer->host, version->manifest.version, theirs, ours);
-    peer->distrusted = true;
-    hub_lose_leases(hub, peer, NULL);
-    hub_stand_in_line(hub, peer);
-    hub_refuse(hub, peer->connection, false,
-               "its canary differs from the learner's: its weights or its arithmetic are damaged");
-    hub_serve(hub, now_ms);
-}
-
-void hub_swapped(struct hub *hub, struct peer *peer, const struct message_swapped *swapped, int64_t now_ms) {
-    peer->canary_weights = swapped->weights;
-    peer->canary = swapped->canary;
-    compare_canary(hub, peer, now_ms);
-}
-
 void hub_canary(struct hub *hub, const struct digest *weights, const struct digest *canary, int64_t now_ms) {
     struct version *version = hub_keep_version(hub, *weights);
     hub->now_ms = now_ms;
@@ -134,7 +132,7 @@ void hub_canary(struct hub *hub, const struct digest *weights, const struct dige
     for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = next) {
         struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
         next = link->next;
-        if (peer->role == ROLE_ACTOR && digest_equal(peer->canary_weights, *weights))
+        if (peer->role == ROLE_ACTOR && digest_equal(peer->weights, *weights))
             compare_canary(hub, peer, now_ms);
     }
 }

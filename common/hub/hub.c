@@ -259,7 +259,6 @@ static bool is_expected(uint8_t role, enum message_type type) {
     case MESSAGE_BYE:
         return true;
     case MESSAGE_GIVE_BACK:
-    case MESSAGE_SWAPPED:
         return role == ROLE_ACTOR;
     case MESSAGE_SCORED:
         return role == ROLE_REWARD;
@@ -275,9 +274,6 @@ static void on_peer_message(struct hub *hub, struct peer *peer, const struct mes
         break;
     case MESSAGE_GIVE_BACK:
         hub_give_back(hub, peer, &message->give_back, now_ms);
-        break;
-    case MESSAGE_SWAPPED:
-        hub_swapped(hub, peer, &message->swapped, now_ms);
         break;
     case MESSAGE_SCORED:
         hub_scored(hub, peer, &message->scored, now_ms);

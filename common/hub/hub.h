@@ -102,6 +102,7 @@ struct hub_counts {
         revoked;                                           /* leases; dropped: not held any more, or never arrived */
     uint64_t skipped;                                      /* slots */
     uint64_t malformed, refused, hellos, reconnects, gone; /* messages; peers */
+    uint64_t canary_mismatches;                            /* actors */
 };
 const struct hub_counts *hub_counted(const struct hub *hub);
 /* One object of the counts by name. */

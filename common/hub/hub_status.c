@@ -166,6 +166,7 @@ void hub_counts_json(const struct hub_counts *counts, struct buf *out) {
         COUNT(not_wanted), COUNT(invalid),     COUNT(expired),    COUNT(revived),    COUNT(lost),
         COUNT(dropped),    COUNT(given_back),  COUNT(revoked),    COUNT(skipped),    COUNT(malformed),
         COUNT(refused),    COUNT(hellos),      COUNT(reconnects), COUNT(gone),
+        COUNT(canary_mismatches),
     };
 #undef COUNT
     buf_puts(out, "{");

@@ -43,7 +43,7 @@ struct peer {
     uint64_t used_bytes;
     uint32_t beat;
     uint64_t progress;
-    struct digest weights, canary_weights, canary;
+    struct digest weights, canary;
     uint64_t accepted, lost; /* groups */
     uint32_t counter_count;
     struct hub_counter counters[COUNTERS_MAX];
@@ -107,7 +107,6 @@ void hub_remove_peer(struct hub *hub, struct peer *peer, const char *reason);
 /* ---- heartbeat.c ---- */
 void hub_heartbeat(struct hub *hub, struct peer *peer, const struct message_heartbeat *heartbeat, int64_t now_ms);
 void hub_give_back(struct hub *hub, struct peer *peer, const struct message_give_back *give_back, int64_t now_ms);
-void hub_swapped(struct hub *hub, struct peer *peer, const struct message_swapped *swapped, int64_t now_ms);
 
 /* ---- grant.c ---- */
 /* Actors with room, in turn, take open slots; then idle ones take copies of the oldest leases. */

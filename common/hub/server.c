@@ -496,21 +496,31 @@ enum status hub_server_retire(struct hub_server *server, uint32_t version) {
 
 /* ---- figures ---- */
 
+struct counters {
+    struct hub_counts counts;
+    struct buf *json;
+};
+
 static enum status run_counters(struct hub_server *server, void *argument) {
-    struct buf *out = argument;
+    struct counters *counters = argument;
+    struct buf *out = counters->json;
     buf_printf(out,
                "{\"actors\":%u,\"reward_workers\":%u,\"bytes_in\":%llu,\"bytes_out\":%llu,\"telemetry_dropped\":%llu,"
                "\"hub\":",
                hub_actor_count(server->hub), hub_worker_count(server->hub), (unsigned long long)server->bytes_in,
                (unsigned long long)server->bytes_out,
                (unsigned long long)(server->telemetry ? telemetry_dropped(server->telemetry) : 0));
-    hub_counts_json(hub_counted(server->hub), out);
+    counters->counts = *hub_counted(server->hub);
+    hub_counts_json(&counters->counts, out);
     buf_puts(out, "}");
     return buf_ok(out) ? STATUS_OK : fail(STATUS_NO_MEMORY, "counters: no memory");
 }
 
-enum status hub_server_counters(struct hub_server *server, struct buf *out_json) {
-    return ask(server, run_counters, out_json);
+enum status hub_server_counters(struct hub_server *server, struct hub_counts *out_counts, struct buf *out_json) {
+    struct counters counters = {.json = out_json};
+    TRY(ask(server, run_counters, &counters));
+    *out_counts = counters.counts;
+    return STATUS_OK;
 }
 
 static enum status run_status_line(struct hub_server *server, void *argument) {

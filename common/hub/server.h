@@ -66,8 +66,8 @@ uint32_t hub_server_filled(struct hub_server *server, uint8_t stream, uint32_t s
 /* Every waiting take returns STATUS_INTERRUPTED. Not from a signal handler. */
 void hub_server_interrupt(struct hub_server *server);
 
-/* Counters for metrics.jsonl: hub_counts, and actors, reward_workers, bytes_in, bytes_out, as one JSON object. */
-enum status hub_server_counters(struct hub_server *server, struct buf *out_json);
+/* Counters for metrics.jsonl: hub_counts, and actors, reward_workers, bytes_in, bytes_out, as one JSON object, appended. */
+enum status hub_server_counters(struct hub_server *server, struct hub_counts *out_counts, struct buf *out_json);
 /* What it does or waits for, appended. */
 void hub_server_status_line(struct hub_server *server, struct buf *out);
 /* Per-step figures for telemetry (name, value), never blocks. */

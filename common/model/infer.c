@@ -438,21 +438,35 @@ enum status infer_logits(struct infer *infer, int32_t row, float *out_logits) {
     return device->ops->synchronize(device);
 }
 
-enum status infer_canary(struct infer *infer, struct digest *out_canary) {
-    struct kv_sequence *sequence = &infer->kv.sequences[infer->canary];
-    int32_t tokens = canary_tokens(&infer->limits);
-    sequence->length = 0;
-    for (int32_t i = 0; i < tokens;) { /* in passes of at most rows_max */
-        struct infer_row rows[CANARY_TOKENS];
-        int32_t count = least(tokens - i, infer->limits.rows_max);
-        for (int32_t r = 0; r < count; r++, i++)
-            rows[r] = (struct infer_row){.sequence = infer->canary,
-                                         .token = (int32_t)(((int64_t)i * 7919 + 1) % infer->model->valid_vocab),
+void infer_canary_begin(struct infer *infer) {
+    infer->kv.sequences[infer->canary].length = 0;
+}
+
+int32_t infer_canary_rows(const struct infer *infer, int32_t most, struct infer_row *out_rows) {
+    int32_t tokens = canary_tokens(&infer->limits), done = infer->kv.sequences[infer->canary].length;
+    int32_t count = least(tokens - done, most);
+    for (int32_t r = 0; r < count; r++) {
+        int64_t i = done + r;
+        out_rows[r] = (struct infer_row){.sequence = infer->canary,
+                                         .token = (int32_t)((i * 7919 + 1) % infer->model->valid_vocab),
                                          .want_logits = i == tokens - 1};
-        TRY(infer_forward(infer, rows, count));
     }
-    TRY(infer_logits(infer, 0, infer->host_logits));
+    return count;
+}
+
+enum status infer_canary_end(struct infer *infer, int32_t row, struct digest *out_canary) {
+    TRY(infer_logits(infer, row, infer->host_logits));
     *out_canary = hash128(infer->host_logits, (size_t)infer->model->valid_vocab * sizeof(float));
+    return STATUS_OK;
+}
+
+enum status infer_canary(struct infer *infer, struct digest *out_canary) {
+    struct infer_row rows[CANARY_TOKENS];
+    int32_t count;
+    infer_canary_begin(infer);
+    while ((count = infer_canary_rows(infer, least(CANARY_TOKENS, infer->limits.rows_max), rows)) > 0)
+        TRY(infer_forward(infer, rows, count));
+    TRY(infer_canary_end(infer, 0, out_canary));
     infer->pass.wanted = 0;
     return STATUS_OK;
 }

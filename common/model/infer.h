@@ -63,8 +63,14 @@ enum status infer_logits(struct infer *infer, int32_t row, float *out_logits);
 /* Drop every sequence (weights changed). */
 void infer_reset(struct infer *infer);
 
-/* The hash of one fixed prompt's logits under the present weights (DESIGN section 5.3). It has pages of its own and drops no
- * sequence; the last forward's logits are gone afterwards. */
+/* The canary: the hash of one fixed prompt's logits under the present weights (DESIGN section 5.3). It has pages of its own
+ * and drops no sequence; the last forward's logits are gone afterwards. */
 enum status infer_canary(struct infer *infer, struct digest *out_canary);
+/* The same among other rows, over several passes: begin (after a change of weights, again at any time), then in each pass up
+ * to `most` rows of what is left; the last one of all wants logits. After the pass with that one: the canary, from the row's
+ * place among the wanted ones. */
+void infer_canary_begin(struct infer *infer);
+int32_t infer_canary_rows(const struct infer *infer, int32_t most, struct infer_row *out_rows);
+enum status infer_canary_end(struct infer *infer, int32_t row, struct digest *out_canary);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "common/base/plant.h"
 #include "common/compute/digest.h"
+#include "common/compute/ops.h"
 #include "common/weights/delta_block.h"
 #include "common/weights/share.h"
 
@@ -269,22 +270,26 @@ static void *verify_slice(void *argument) {
     return NULL;
 }
 
+static enum status check_end(const struct patch *patch, struct digest end) {
+    if (digest_equal(end, patch->to) || PLANTED(DELTA_UNVERIFIED))
+        return STATUS_OK;
+    char found[DIGEST_HEX_BYTES], right[DIGEST_HEX_BYTES];
+    digest_format(end, found);
+    digest_format(patch->to, right);
+    return fail(STATUS_MISMATCH, "version %u: its deltas lead to weights %s; right would be %s", patch->version, found,
+                right);
+}
+
 enum status patch_verify(const struct patch *patch, int threads, const uint16_t *weights) {
     struct slice slices[SHARE_PARTS_MAX];
     uint32_t count = slice_patch(patch, threads, slices);
     for (uint32_t i = 0; i < count; i++)
         slices[i].read = weights;
     share_run(slices, sizeof *slices, count, verify_slice);
-    unsigned __int128 sum = digest_to_u128(patch->from);
+    struct digest end = patch->from;
     for (uint32_t i = 0; i < count; i++)
-        sum += slices[i].sum;
-    if (digest_equal(digest_of_u128(sum), patch->to) || PLANTED(DELTA_UNVERIFIED))
-        return STATUS_OK;
-    char found[DIGEST_HEX_BYTES], right[DIGEST_HEX_BYTES];
-    digest_format(digest_of_u128(sum), found);
-    digest_format(patch->to, right);
-    return fail(STATUS_MISMATCH, "version %u: its deltas lead to weights %s; right would be %s", patch->version, found,
-                right);
+        end = digest_add(end, digest_of_u128(slices[i].sum));
+    return check_end(patch, end);
 }
 
 static void *apply_slice(void *argument) {
@@ -320,4 +325,32 @@ void patch_apply(const struct patch *patch, int threads, uint16_t *weights) {
     for (uint32_t i = 0; i < count; i++)
         slices[i].write = weights;
     share_run(slices, sizeof *slices, count, apply_slice);
+}
+
+/* Add all steps, or take them away again; returns the change of the digest. */
+static struct digest change_on(const struct patch *patch, struct device *device, bool take_away, uint16_t *weights) {
+    struct digest sum = {0, 0}, part;
+    uint64_t done = 0;
+    for (uint64_t b = 0; b < patch->blocks; b += CHANGE_BLOCKS_MAX) {
+        uint64_t first = b * DELTA_BLOCK, count = (uint64_t)CHANGE_BLOCKS_MAX * DELTA_BLOCK;
+        count = count < patch->elements - first ? count : patch->elements - first;
+        device->ops->apply_changes(device, weights + first, &part, patch->count + b, patch->at + done,
+                                   patch->step + done, take_away, (int64_t)first, (int64_t)count);
+        sum = digest_add(sum, part);
+        for (uint64_t i = b; i < b + CHANGE_BLOCKS_MAX && i < patch->blocks; i++)
+            done += patch->count[i];
+    }
+    return sum;
+}
+
+enum status patch_apply_on(const struct patch *patch, struct device *device, uint16_t *weights) {
+    if (!device->ops->apply_changes) {
+        patch_apply(patch, device->threads, weights);
+        return STATUS_OK;
+    }
+    enum status status = check_end(patch, digest_add(patch->from, change_on(patch, device, false, weights)));
+    if (status != STATUS_OK)
+        change_on(patch, device, true, weights);
+    TRY(device->ops->synchronize(device)); /* a device that failed says so here */
+    return status;
 }

@@ -11,6 +11,7 @@
 #ifndef CANDOR_WEIGHTS_PATCH_H
 #define CANDOR_WEIGHTS_PATCH_H
 
+#include "common/compute/device.h"
 #include "common/weights/chain.h"
 
 /* Lists of changes, block after block, packed: what ops->apply_changes of a device takes. */
@@ -36,5 +37,8 @@ enum status patch_verify(const struct patch *patch, int threads, const uint16_t 
 void patch_copy(const struct patch *patch, int threads, const uint16_t *weights, uint16_t *to);
 /* Change the weights, which are what patch_verify read. */
 void patch_apply(const struct patch *patch, int threads, uint16_t *weights);
+/* Change a device's weights. On the CPU they are what patch_verify read; elsewhere nobody has verified the patch, the device
+ * does: STATUS_MISMATCH, and they are as they were. */
+enum status patch_apply_on(const struct patch *patch, struct device *device, uint16_t *weights);
 
 #endif

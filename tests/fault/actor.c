@@ -48,7 +48,7 @@ struct actor {
     uint8_t loaded[WEIGHT_BYTES]; /* what is on the device */
     bool has_loaded;
     uint8_t *loading;
-    struct chain *patching;
+    struct chain *staged, *patching;
     struct message_manifest manifest;
     struct generator_counters counters;
     uint32_t slots[WORKERS_MAX];         /* worker + 1 of an open slot */
@@ -284,17 +284,27 @@ static void on_load(void *context, void *take_weights, const struct message_mani
         sim_fail(sim, "S1: %s loads weights that are not version %u", sim_name(actor->index), manifest->version);
     if (actor->loading || actor->patching)
         sim_fail(sim, "A2: %s loads twice at a time", sim_name(actor->index));
+    chain_destroy(&actor->staged); /* it begins at what is loaded now */
     actor->loading = take_weights;
     actor->manifest = *manifest;
     sim_at(sim, 5 + sim_draw(sim, 60), EVENT_LOADED, actor->index, 0);
 }
 
-static void on_patch(void *context, struct chain *take_chain) {
+static void on_stage(void *context, struct chain *take_chain) {
     struct actor *actor = context;
     sim_row(actor->sim, ROW_SYNC_CHAIN_TAKEN);
+    chain_destroy(&actor->staged);
+    actor->staged = take_chain;
+}
+
+static void on_patch(void *context) {
+    struct actor *actor = context;
     if (actor->loading || actor->patching)
         sim_fail(actor->sim, "A2: %s loads twice at a time", sim_name(actor->index));
-    actor->patching = take_chain;
+    if (!actor->staged)
+        sim_fail(actor->sim, "A2: %s loads deltas that were never staged", sim_name(actor->index));
+    actor->patching = actor->staged;
+    actor->staged = NULL;
     sim_at(actor->sim, 5 + sim_draw(actor->sim, 30), EVENT_LOADED, actor->index, 0);
 }
 
@@ -381,18 +391,20 @@ static void load(struct actor *actor) {
 
 void actor_loaded(struct sim *sim, uint32_t index) {
     struct actor *actor = sim->actors[index];
+    struct digest refused = actor->patching ? actor->patching->to : (struct digest){0, 0};
     if (actor->patching && !patch(actor)) {
         sim_log(sim, "%s refuses deltas: %s", sim_name(index), status_message());
         sim_row(sim, ROW_SYNC_CHAIN_REFUSED);
         actor->refused = true;
-        client_patch_refused(actor->client, status_message());
+        client_patch_refused(actor->client, &refused, status_message());
     } else {
         if (actor->loading)
             load(actor);
         if (!digest_equal(content_digest(actor->loaded, 0, WEIGHT_BYTES), actor->manifest.weights)) /* S1 */
             sim_fail(sim, "S1: %s holds weights that are not version %u", sim_name(index), actor->manifest.version);
         struct digest canary = hash128(actor->loaded, WEIGHT_BYTES);
-        client_swapped(actor->client, &actor->manifest.weights, &canary, 10, sim_clock(sim, index));
+        client_swapped(actor->client, &actor->manifest.weights, 10);
+        client_canary(actor->client, &actor->manifest.weights, &canary, sim_clock(sim, index));
     }
     watch(actor, -1, STATUS_OK);
     wake(actor);
@@ -431,6 +443,7 @@ void actor_start(struct sim *sim, uint32_t index) {
                                      .generate = on_generate,
                                      .cancel = on_cancel,
                                      .load = on_load,
+                                     .stage = on_stage,
                                      .patch = on_patch};
     struct client_settings settings = {.name = text_of(sim_name(index)),
                                        .host = text_of("host"),
@@ -454,6 +467,7 @@ void actor_kill(struct sim *sim, uint32_t index) {
         return;
     client_destroy(&actor->client);
     free(actor->loading);
+    chain_destroy(&actor->staged);
     chain_destroy(&actor->patching);
     free(actor);
 }

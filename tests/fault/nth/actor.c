@@ -149,9 +149,14 @@ static void on_load(void *context, void *take_weights, const struct message_mani
     settle(a, engine_load(a->engine, take_weights, manifest));
 }
 
-static void on_patch(void *context, struct chain *take_chain) {
+static void on_stage(void *context, struct chain *take_chain) {
     struct actor *a = context;
-    settle(a, engine_patch(a->engine, take_chain));
+    settle(a, engine_stage(a->engine, take_chain));
+}
+
+static void on_patch(void *context) {
+    struct actor *a = context;
+    settle(a, engine_patch(a->engine));
 }
 
 /* ---- the hub ---- */
@@ -236,9 +241,11 @@ static void take_event(struct actor *a, const struct engine_event *event) {
     else if (event->type == ENGINE_PROGRESS)
         client_progress(a->client, event->progress, event->progress_count, &event->counters);
     else if (event->type == ENGINE_SWAPPED)
-        client_swapped(a->client, &event->weights, &event->canary, event->pause_ms, a->now_ms);
+        client_swapped(a->client, &event->weights, event->pause_ms);
+    else if (event->type == ENGINE_CANARY)
+        client_canary(a->client, &event->weights, &event->canary, a->now_ms);
     else if (event->type == ENGINE_UNPATCHED)
-        client_patch_refused(a->client, event->reason);
+        client_patch_refused(a->client, &event->weights, event->reason);
     else
         settle(a, fail(event->status, "%s", event->reason));
 }
@@ -281,7 +288,7 @@ static enum status open_actor(struct actor *a) {
         .cache = a->cache};
     struct client_actions actions = {
         a,       on_control,  on_weights_open, on_fetch, on_worker, on_worker_close, on_worker_send, on_model_open,
-        on_text, on_generate, on_cancel,       on_load,  on_patch};
+        on_text, on_generate, on_cancel,       on_load,  on_stage,  on_patch};
     return client_create(&settings, &actions, a->now_ms, &a->client);
 }
 

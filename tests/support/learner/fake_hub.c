@@ -226,7 +226,8 @@ void completed_work_free(struct completed_work **work) {
     *work = NULL;
 }
 
-enum status hub_server_counters(struct hub_server *server, struct buf *out_json) {
+enum status hub_server_counters(struct hub_server *server, struct hub_counts *out_counts, struct buf *out_json) {
+    *out_counts = (struct hub_counts){0};
     (void)server;
     buf_puts(out_json, "{\"actors\":1}");
     return STATUS_OK;

@@ -245,12 +245,17 @@ static void on_load(void *context, void *take_weights, const struct message_mani
     ASSERT_OK(engine_load(actor->engine, take_weights, manifest));
 }
 
-static void on_patch(void *context, struct chain *take_chain) {
+static void on_stage(void *context, struct chain *take_chain) {
+    struct actor *actor = context;
+    if (dice(8) == 0) /* a delta that arrived whole and is wrong all the same: in its result, or in its steps */
+        take_chain->hops[0].data[dice(2) ? 32 : take_chain->hops[0].bytes - 2]++;
+    ASSERT_OK(engine_stage(actor->engine, take_chain));
+}
+
+static void on_patch(void *context) {
     struct actor *actor = context;
     sim.patches++;
-    if (dice(8) == 0) /* a delta that arrived whole and is wrong all the same */
-        take_chain->to.low++;
-    ASSERT_OK(engine_patch(actor->engine, take_chain));
+    ASSERT_OK(engine_patch(actor->engine));
 }
 
 /* ---- actors come and go ---- */
@@ -306,7 +311,7 @@ static void start(struct actor *actor) {
         .cache = cache};
     struct client_actions actions = {actor,           on_control,     on_weights_open, on_fetch, on_worker,
                                      on_worker_close, on_worker_send, on_model_open,   on_text,  on_generate,
-                                     on_cancel,       on_load,        on_patch};
+                                     on_cancel,       on_load,        on_stage,        on_patch};
     ASSERT_OK(client_create(&settings, &actions, clock_boot_ms(), &actor->client));
 }
 
@@ -374,10 +379,12 @@ static void take_event(struct actor *actor, const struct engine_event *event) {
         actor->parked = event->counters.parked;
         client_progress(actor->client, event->progress, event->progress_count, &event->counters);
     } else if (event->type == ENGINE_SWAPPED)
-        client_swapped(actor->client, &event->weights, &event->canary, event->pause_ms, now_ms);
+        client_swapped(actor->client, &event->weights, event->pause_ms);
+    else if (event->type == ENGINE_CANARY)
+        client_canary(actor->client, &event->weights, &event->canary, now_ms);
     else if (event->type == ENGINE_UNPATCHED) {
         sim.unpatched++;
-        client_patch_refused(actor->client, event->reason);
+        client_patch_refused(actor->client, &event->weights, event->reason);
     } else
         fail_msg("event %d: %s", event->type, event->reason);
 }

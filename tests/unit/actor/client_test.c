@@ -31,7 +31,8 @@ static struct fake {
     uint64_t generated[OUT_MAX], cancelled[OUT_MAX];
     uint32_t generated_count, cancelled_count, models, weights_opened;
     struct digest load; /* wanted by the load action, not done yet */
-    uint32_t loads, patches;
+    struct digest staged;
+    uint32_t loads, stages, patches;
     bool worker_open[4], deaf[4];
     struct message worker[OUT_MAX];
     uint32_t worker_slot[OUT_MAX], worker_count;
@@ -158,12 +159,21 @@ static void on_load(void *context, void *take_weights, const struct message_mani
     free(take_weights);
 }
 
-static void on_patch(void *context, struct chain *take_chain) {
+static void on_stage(void *context, struct chain *take_chain) {
     (void)context;
     assert_true(digest_is_zero(fake.load));
-    fake.load = take_chain->to;
-    fake.patches++;
+    fake.staged = take_chain->to;
+    fake.stages++;
     chain_destroy(&take_chain);
+}
+
+static void on_patch(void *context) {
+    (void)context;
+    assert_true(digest_is_zero(fake.load));
+    assert_false(digest_is_zero(fake.staged));
+    fake.load = fake.staged;
+    fake.staged = (struct digest){0, 0};
+    fake.patches++;
 }
 
 static void tick(int64_t by_ms) {
@@ -173,10 +183,10 @@ static void tick(int64_t by_ms) {
 }
 
 static void swapped(void) {
-    struct digest canary = {3, 4}, weights = fake.load;
+    struct digest weights = fake.load;
     assert_false(digest_is_zero(weights));
     fake.load = (struct digest){0, 0};
-    client_swapped(fake.client, &weights, &canary, 5, fake.now_ms);
+    client_swapped(fake.client, &weights, 5);
     tick(0);
 }
 
@@ -265,7 +275,8 @@ static void open_fake(uint64_t outbox_bytes) {
                                        .cache = cache};
     struct client_actions actions = {
         NULL,          on_control, on_weights_open, on_fetch,  on_worker_open, on_worker_close, on_worker_send,
-        on_model_open, on_text,    on_generate,     on_cancel, on_load,        on_patch};
+        on_model_open, on_text,    on_generate,     on_cancel, on_load,        on_stage,
+        on_patch};
     ASSERT_OK(client_create(&settings, &actions, 0, &fake.client));
 }
 
@@ -386,9 +397,9 @@ static void fetches_files_then_the_current_version(void **state) {
     assert_false(client_ready(fake.client));
     swapped();
     assert_true(client_ready(fake.client));
-    assert_int_equal(last_control(MESSAGE_SWAPPED)->swapped.canary.low, 3);
     tick(1000);
     assert_true(digest_equal(last_control(MESSAGE_HEARTBEAT)->heartbeat.weights, manifests[1].weights));
+    assert_true(digest_is_zero(last_control(MESSAGE_HEARTBEAT)->heartbeat.canary));
     assert_int_equal(fake.loads, 1);
     close_fake();
 }
@@ -724,6 +735,76 @@ static void deltas_lead_there_and_back(void **state) {
     close_fake();
 }
 
+/* The pause is the patch alone: what it takes is made ready while the loaded version has work. */
+static void deltas_are_staged_while_the_loaded_version_has_work(void **state) {
+    (void)state;
+    open_ready();
+    lease(1, 0, 3);
+    publish_delta(1);
+    publish(1, true);
+    lease(2, 1, 4);
+    serve();
+    assert_true(digest_equal(fake.staged, manifests[1].weights));
+    assert_int_equal(fake.patches, 0);
+    lease(3, 0, 3); /* goes on with what is loaded */
+    assert_int_equal(fake.generated_count, 2);
+    tick(1000);
+    assert_int_equal(fake.stages, 1);
+    finish(1, -1);
+    finish(3, -1);
+    tick(1);
+    assert_true(digest_equal(fake.load, manifests[1].weights));
+    swapped();
+    assert_int_equal(fake.generated_count, 3);
+    assert_int_equal(fake.loads, 1);
+    close_fake();
+}
+
+/* Refused while it waits; and refused late, when the version came another way. */
+static void a_staged_version_that_is_refused_comes_as_a_snapshot(void **state) {
+    (void)state;
+    open_ready();
+    lease(1, 0, 3);
+    publish_delta(1);
+    publish(1, true);
+    serve();
+    assert_int_equal(fake.stages, 1);
+    client_patch_refused(fake.client, &manifests[1].weights, "a test");
+    tick(1);
+    serve();
+    assert_int_equal(fake.stages, 1);
+    finish(1, -1);
+    tick(1);
+    assert_int_equal(fake.patches, 0);
+    assert_int_equal(fake.loads, 2);
+    client_patch_refused(fake.client, &manifests[1].weights, "late");
+    swapped();
+    lease(2, 1, 3);
+    assert_int_equal(fake.generated_count, 2);
+    close_fake();
+}
+
+static void the_canary_goes_with_every_heartbeat(void **state) {
+    (void)state;
+    struct digest canary = {3, 4};
+    open_ready();
+    uint32_t beats = count_control(MESSAGE_HEARTBEAT);
+    client_canary(fake.client, &manifests[0].weights, &canary, fake.now_ms);
+    assert_int_equal(count_control(MESSAGE_HEARTBEAT), beats + 1); /* at once */
+    assert_int_equal(last_control(MESSAGE_HEARTBEAT)->heartbeat.canary.low, 3);
+    tick(1000);
+    assert_int_equal(last_control(MESSAGE_HEARTBEAT)->heartbeat.canary.low, 3); /* the first one may be lost */
+    publish(1, true);
+    serve();
+    swapped();
+    tick(1000);
+    assert_true(digest_is_zero(last_control(MESSAGE_HEARTBEAT)->heartbeat.canary)); /* another version's */
+    client_canary(fake.client, &manifests[0].weights, &canary, fake.now_ms);
+    tick(1000);
+    assert_true(digest_is_zero(last_control(MESSAGE_HEARTBEAT)->heartbeat.canary));
+    close_fake();
+}
+
 static void refused_deltas_are_followed_by_a_snapshot(void **state) {
     (void)state;
     open_ready();
@@ -732,7 +813,7 @@ static void refused_deltas_are_followed_by_a_snapshot(void **state) {
     serve();
     assert_int_equal(fake.patches, 1);
     fake.load = (struct digest){0, 0};
-    client_patch_refused(fake.client, "a test");
+    client_patch_refused(fake.client, &manifests[1].weights, "a test");
     tick(1);
     serve();
     assert_int_equal(fake.loads, 2);
@@ -948,6 +1029,9 @@ int main(void) {
         cmocka_unit_test(leases_of_a_retired_version_are_given_back),
         cmocka_unit_test(wrong_weights_twice_end_the_process),
         cmocka_unit_test(deltas_lead_there_and_back),
+        cmocka_unit_test(deltas_are_staged_while_the_loaded_version_has_work),
+        cmocka_unit_test(a_staged_version_that_is_refused_comes_as_a_snapshot),
+        cmocka_unit_test(the_canary_goes_with_every_heartbeat),
         cmocka_unit_test(refused_deltas_are_followed_by_a_snapshot),
         cmocka_unit_test(a_retired_delta_takes_no_lease_away),
         cmocka_unit_test(a_drain_gives_back_and_waits_for_answers),

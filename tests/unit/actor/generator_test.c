@@ -162,12 +162,54 @@ static void answers_differ_and_end_as_asked(void **state) {
 
 enum where { OUTSIDE, INSIDE, DONE };
 
+/* As the learner computes it. */
+static struct digest reference_canary(void) {
+    struct infer_limits limits = {
+        .rows_max = 7, .sequences_max = 1, .kv_tokens = 256, .logit_rows_max = 1, .positions_max = 256};
+    struct infer *infer;
+    struct digest canary;
+    ASSERT_OK(infer_create(model, &limits, &infer));
+    ASSERT_OK(infer_canary(infer, &canary));
+    infer_destroy(&infer);
+    return canary;
+}
+
+static void the_canary_is_computed_beside_the_samples(void **state) {
+    (void)state;
+    struct generator *generator = make(8, 64, 4096, 2);
+    struct digest canary = {0, 0}, reference = reference_canary();
+    ASSERT_OK(generator_submit(generator, &questions[6].request));
+    for (int i = 0; i < 4; i++)
+        step(generator);
+    assert_int_equal(generator_canary(generator, &canary), GENERATOR_CANARY_NONE);
+    generator_canary_begin(generator);
+    struct generator_counters before, after;
+    generator_count(generator, &before);
+    uint32_t passes = 0;
+    for (; generator_canary(generator, &canary) != GENERATOR_CANARY_DONE; passes++)
+        assert_true(step(generator));
+    generator_count(generator, &after);
+    assert_true(passes > 1);
+    assert_true(after.tokens >= before.tokens + passes); /* nobody stood still for it */
+    assert_true(digest_equal(canary, reference));
+    assert_reference(run_to_end(generator));
+    generator_release(generator, 1006);
+    assert_false(step(generator));
+    generator_canary_begin(generator); /* and with nothing else to do */
+    assert_true(generator_busy(generator));
+    run_to_end(generator);
+    assert_int_equal(generator_canary(generator, &canary), GENERATOR_CANARY_DONE);
+    assert_true(digest_equal(canary, reference));
+    generator_destroy(&generator);
+}
+
 struct chaos {
     uint64_t seed;
     uint32_t position;
     struct generator *generator;
+    struct digest canary;
     enum where where[GROUPS];
-    uint32_t done, cancels;
+    uint32_t done, cancels, canaries;
 };
 
 static uint32_t dice(struct chaos *chaos, uint32_t bound) {
@@ -197,9 +239,16 @@ static void one_event(struct chaos *chaos) {
         generator_cancel(chaos->generator, 1000 + q);
         chaos->where[q] = OUTSIDE;
         chaos->cancels++;
+    } else if (event < 23) {
+        generator_canary_begin(chaos->generator);
     } else if (!step(chaos->generator)) {
         for (q = 0; q < GROUPS; q++)
             generator_pause(chaos->generator, 1000 + q, false);
+    }
+    struct digest canary;
+    if (generator_canary(chaos->generator, &canary) == GENERATOR_CANARY_DONE) {
+        assert_true(digest_equal(canary, chaos->canary));
+        chaos->canaries++;
     }
     const struct generated_group *group;
     while ((group = generator_finished(chaos->generator))) {
@@ -215,7 +264,7 @@ static void bits_depend_on_nothing_else(void **state) {
     (void)state;
     uint64_t parked = 0;
     for (uint64_t seed = 0; seed < 14; seed++) {
-        struct chaos chaos = {.seed = seed, .position = 10};
+        struct chaos chaos = {.seed = seed, .position = 10, .canary = reference_canary()};
         int32_t in_flight = 1 + (int32_t)below(seed, 0, 24), rows = in_flight + (int32_t)below(seed, 1, 60);
         chaos.generator =
             make(in_flight, rows, 320 + (int64_t)below(seed, 2, 60) * 32, 1 + (int32_t)below(seed, 3, GROUPS));
@@ -229,6 +278,7 @@ static void bits_depend_on_nothing_else(void **state) {
         assert_int_equal(counters.groups, 0);
         assert_int_equal(counters.live, 0);
         parked += counters.parked;
+        assert_true(chaos.canaries > 0);
         generator_destroy(&chaos.generator);
     }
     assert_true(parked > 150); /* else the schedules were too kind */
@@ -448,6 +498,7 @@ static void cancelled_work_is_gone(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_differ_and_end_as_asked),
+        cmocka_unit_test(the_canary_is_computed_beside_the_samples),
         cmocka_unit_test(bits_depend_on_nothing_else),
         cmocka_unit_test(the_least_room_is_enough),
         cmocka_unit_test(a_long_answer_takes_all_there_is),

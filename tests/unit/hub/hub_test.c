@@ -301,16 +301,19 @@ static void a_wrong_canary_is_kept_out(void **state) {
     struct digest good = {5, 5}, bad = {6, 6}, weights = fake_weights(0);
     one_slot_out(1);
     struct message_lease lease = lease_of(1);
-    struct message message = {.type = MESSAGE_SWAPPED, .swapped = {.weights = weights, .canary = bad}};
+    struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = {.weights = weights, .canary = bad}};
+    message.heartbeat.incarnation = 1;
     fake_send(&fake, 1, &message, 10);
     assert_int_equal(fake.alarms, 0);
     hub_canary(fake.hub, &weights, &good, 20); /* the learner's may come later */
     hub_check(fake.hub);
     assert_string_equal(fake.alarm, "canary_mismatch");
+    assert_int_equal(hub_counted(fake.hub)->canary_mismatches, 1);
     assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
     assert_string_equal(reason_of(&lease), "this actor's canary was wrong");
     fake_join(&fake, ROLE_ACTOR, 2, 4, 30);
-    message = (struct message){.type = MESSAGE_SWAPPED, .swapped = {.weights = weights, .canary = good}};
+    message = (struct message){.type = MESSAGE_HEARTBEAT, .heartbeat = {.weights = weights, .canary = good}};
+    message.heartbeat.incarnation = 2;
     fake_send(&fake, 2, &message, 30);
     lease = lease_of(2);
     assert_int_equal(fake_deliver(&fake, WORKER, &lease, 2, 40, NULL), OUTCOME_ACCEPTED);

@@ -240,7 +240,9 @@ static void rubbish_is_counted_and_status_is_answered(void **state) {
     assert_non_null(strstr(expect(operator, MESSAGE_STATUS_REPLY).status_reply.json.data, "\"run\":\"test\""));
     send_message(operator, & message);
     assert_non_null(strstr(expect(operator, MESSAGE_STATUS_REPLY).status_reply.json.data, "\"malformed\":1"));
-    ASSERT_OK(hub_server_counters(server, &text));
+    struct hub_counts counts;
+    ASSERT_OK(hub_server_counters(server, &counts, &text));
+    assert_int_equal(counts.malformed, 1);
     assert_non_null(strstr(text.data, "\"actors\":0"));
     buf_reset(&text);
     hub_server_status_line(server, &text);

@@ -204,6 +204,9 @@ static void a_line_of_metrics_is_json_and_sick_runs_are_named_in_words(void **st
     context.wait_seconds = 1;
     metrics_make(&context, &well, &metrics);
     assert_int_equal(metrics.warning_count, 0);
+    context.canary_mismatches = 1;
+    metrics_make(&context, &well, &metrics);
+    assert_true(warns(&metrics, "wrong canary"));
 }
 
 int main(void) {
