@@ -2,26 +2,34 @@
  *
  * A model of 119M parameters with weights N(0, 0.02) is trained for some AdamW steps at lr 1e-6, each on the gradient of its own
  * forward and backward pass over fresh random tokens. For each step it prints how much changed, the delta's size against the
- * snapshot's, and the speed of encoding and applying it against memcpy of the snapshot by one thread (one thread: CPU time;
- * all threads: wall time), and checks that the delta gives the bits of both versions. Then the pause of generation: a
- * generator with answers under way
- * is parked, patched in place, and computes the canary, as an actor does. The first Adam step moves every weight by lr and so
- * is the largest that there is. Figures are the best of several. */
+ * snapshot's, and the speed of encoding and applying it against memcpy, and checks that the delta gives the bits of both
+ * versions. The first Adam step moves every weight by lr and so is the largest that there is.
+ *
+ * memcpy copies the snapshot's bytes between two buffers whose pages are all touched, shared out among the same number of
+ * threads, started the same way. Encoding reads two snapshots and writes into fresh memory; applying works in place. Rounds
+ * of memcpy, encode, apply and back follow one another; a figure is the median over them of memcpy's time by the other's
+ * time in the same round. One thread: CPU time, so that other programs count less; several: wall time.
+ *
+ * Then the pause of generation, as an actor makes it: deltas are staged beside the passes, then the answers under way are
+ * parked and the weights are patched (the pause), then passes go on with the canary in them. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "actor/generator.h"
+#include "actor/stage.h"
 #include "common/base/clock.h"
 #include "common/base/rng.h"
 #include "common/compute/ops.h"
 #include "common/model/train.h"
 #include "common/weights/content.h"
 #include "common/weights/delta.h"
+#include "common/weights/share.h"
 #include "learner/optimiser.h"
 
-#define REPEATS 5
+#define ROUNDS 9
+#define PAUSES 5
 #define ANSWER_TOKENS 64
 
 static const struct model_config shape = {.layers = 12,
@@ -97,43 +105,81 @@ static double seconds_of(int threads) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Best of REPEATS, in seconds. */
-#define BEST(seconds, threads, ...)                                                                                    \
-    do {                                                                                                               \
-        seconds = 1e9;                                                                                                 \
-        for (int repeat_ = 0; repeat_ < REPEATS; repeat_++) {                                                          \
-            double begin_ = seconds_of(threads);                                                                       \
-            __VA_ARGS__;                                                                                               \
-            double took_ = seconds_of(threads) - begin_;                                                               \
-            seconds = took_ < seconds ? took_ : seconds;                                                               \
-        }                                                                                                              \
-    } while (0)
+struct copied {
+    char *to;
+    const char *from;
+    size_t bytes;
+};
 
-static double measure_memcpy(int threads) {
-    double seconds;
-    BEST(seconds, threads, memcpy(bench.work, bench.before, bench.bytes));
-    return seconds;
+static void *copy(void *argument) {
+    struct copied *part = argument;
+    memcpy(part->to, part->from, part->bytes);
+    return NULL;
 }
 
-static void encode(int threads, struct digest base, struct digest result, uint8_t **data, uint64_t *bytes,
-                   uint64_t *changed) {
-    free(*data);
-    must(delta_encode(bench.before, bench.model->data, bench.elements, base, result, threads, data, bytes, changed));
+static void copy_all(void *to, const void *from, int threads) {
+    struct copied parts[SHARE_PARTS_MAX];
+    uint32_t count = share_parts(bench.elements, threads);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t first = share_begin(bench.bytes, count, i);
+        parts[i] = (struct copied){(char *)to + first, (const char *)from + first,
+                                   share_begin(bench.bytes, count, i + 1) - first};
+    }
+    share_run(parts, sizeof *parts, count, copy);
 }
 
-/* Forward and back in turn; out[0], out[1]: seconds of each. */
-static void measure_apply(const struct delta *delta, int threads, double out[2]) {
-    out[0] = out[1] = 1e9;
-    for (int repeat = 0; repeat < REPEATS; repeat++) {
-        for (int back = 0; back < 2; back++) {
-            double begin = seconds_of(threads);
-            must(delta_apply(delta, back ? DELTA_BACK : DELTA_FORWARD, back ? delta->result : delta->base,
-                             bench.elements, threads, bench.work));
-            double took = seconds_of(threads) - begin;
-            out[back] = took < out[back] ? took : out[back];
-            if (memcmp(bench.work, back ? bench.before : bench.model->data, bench.bytes) != 0)
-                must(fail(STATUS_RUN_FAILED, "a delta that does not give the bits of the version"));
-        }
+enum { COPY, ENCODE, APPLY, BACK, MEASURED };
+
+struct rounds {
+    double seconds[MEASURED][ROUNDS];
+};
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int count) {
+    qsort(values, (size_t)count, sizeof *values, compare);
+    return values[count / 2];
+}
+
+/* Median over the rounds of memcpy's time by another's. */
+static double against_copy(const struct rounds *rounds, int what) {
+    double ratios[ROUNDS];
+    for (int r = 0; r < ROUNDS; r++)
+        ratios[r] = rounds->seconds[COPY][r] / rounds->seconds[what][r];
+    return median(ratios, ROUNDS);
+}
+
+static void must_equal(const void *weights, const void *version) {
+    if (memcmp(weights, version, bench.bytes) != 0)
+        must(fail(STATUS_RUN_FAILED, "a delta that does not give the bits of the version"));
+}
+
+/* One round after the other; the delta of the last one is the caller's. */
+static void measure_rounds(int threads, struct digest base, struct digest result, struct rounds *out, uint8_t **data,
+                           uint64_t *bytes, uint64_t *changed) {
+    for (int r = 0; r < ROUNDS; r++) {
+        double at[MEASURED + 1];
+        struct delta delta;
+        free(*data);
+        at[COPY] = seconds_of(threads);
+        copy_all(bench.work, bench.before, threads);
+        at[ENCODE] = seconds_of(threads);
+        must(delta_encode(bench.before, bench.model->data, bench.elements, base, result, threads, data, bytes,
+                          changed));
+        out->seconds[ENCODE][r] = seconds_of(threads) - at[ENCODE];
+        out->seconds[COPY][r] = at[ENCODE] - at[COPY];
+        must(delta_open(*data, *bytes, &delta));
+        at[APPLY] = seconds_of(threads);
+        must(delta_apply(&delta, DELTA_FORWARD, base, bench.elements, threads, bench.work));
+        out->seconds[APPLY][r] = seconds_of(threads) - at[APPLY];
+        must_equal(bench.work, bench.model->data);
+        at[BACK] = seconds_of(threads);
+        must(delta_apply(&delta, DELTA_BACK, result, bench.elements, threads, bench.work));
+        out->seconds[BACK][r] = seconds_of(threads) - at[BACK];
+        must_equal(bench.work, bench.before);
     }
 }
 
@@ -153,24 +199,27 @@ static uint8_t *measure_delta(uint32_t number, uint64_t *out_bytes) {
     must(model_digest(bench.model, &result));
     uint8_t *data = NULL;
     uint64_t changed = 0;
-    double copy = measure_memcpy(1), copy_wall = measure_memcpy(2), one, all, apply_one[2], apply_all[2];
-    BEST(one, 1, encode(1, base, result, &data, out_bytes, &changed));
-    BEST(all, 2, encode(bench.threads, base, result, &data, out_bytes, &changed));
-    struct delta delta;
-    must(delta_open(data, *out_bytes, &delta));
-    measure_apply(&delta, 1, apply_one);
-    measure_apply(&delta, bench.threads, apply_all);
-    printf("%4u %8.2f%% %7.1f%% %10.2f %9.1f %7.1f   %5.2f %5.2f %5.2f   %5.2f %5.2f %5.2f %9.1f\n", number,
+    struct rounds one, all;
+    measure_rounds(1, base, result, &one, &data, out_bytes, &changed);
+    measure_rounds(bench.threads, base, result, &all, &data, out_bytes, &changed);
+    printf("%4u %8.2f%% %7.1f%% %10.2f %9.1f %7.1f   %5.2f %5.2f %5.2f %9.1f   %5.2f %5.2f %5.2f %9.1f\n", number,
            100.0 * (double)changed / (double)bench.elements, 100 * more_than_one_step(changed),
            (double)*out_bytes / 1e6, (double)bench.bytes / (double)*out_bytes,
-           changed ? 8.0 * (double)*out_bytes / (double)changed : 0, copy / one, copy / apply_one[0],
-           copy / apply_one[1], copy_wall / all, copy_wall / apply_all[0], copy_wall / apply_all[1],
-           (double)bench.bytes / copy / 1e9);
+           changed ? 8.0 * (double)*out_bytes / (double)changed : 0, against_copy(&one, ENCODE),
+           against_copy(&one, APPLY), against_copy(&one, BACK),
+           (double)bench.bytes / median(one.seconds[COPY], ROUNDS) / 1e9, against_copy(&all, ENCODE),
+           against_copy(&all, APPLY), against_copy(&all, BACK),
+           (double)bench.bytes / median(all.seconds[COPY], ROUNDS) / 1e9);
     fflush(stdout);
     return data;
 }
 
 /* ---- the pause of generation ---- */
+
+static void pass(struct generator *generator) {
+    bool busy;
+    must(generator_step(generator, &busy));
+}
 
 static struct generator *busy_generator(void) {
     struct generator_limits limits = {.in_flight = 64, .rows_max = 320, .kv_tokens = 16384, .groups_max = 4};
@@ -189,43 +238,81 @@ static struct generator *busy_generator(void) {
                                              .key = {.seed = 3, .step = 1, .slot = g}};
         must(generator_submit(generator, &request));
     }
-    for (int i = 0; i < 6; i++) {
-        bool busy;
-        must(generator_step(generator, &busy));
-    }
+    for (int i = 0; i < 6; i++)
+        pass(generator);
     return generator;
 }
 
-static void measure_pause(const uint8_t *data, uint64_t bytes) {
+struct pause {
+    double staged, pass, park, patch, canary, copy; /* ms */
+    int beside, canary_passes;
+};
+
+/* Stage beside passes, park, patch, and passes until the canary is there. */
+static void pause_once(const struct chain *chain, struct digest held, struct pause *out, struct digest *out_canary) {
+    struct generator *generator = busy_generator();
+    struct chain *copied = malloc(sizeof *copied);
+    struct stage *stage;
+    const struct patch *patch;
+    if (!copied)
+        must(fail(STATUS_NO_MEMORY, "a chain"));
+    *copied = *chain;
+    copied->hops[0].data = malloc(chain->hops[0].bytes);
+    memcpy(copied->hops[0].data, chain->hops[0].data, chain->hops[0].bytes);
+    double begin = clock_seconds(), end;
+    pass(generator);
+    out->pass = clock_seconds() - begin;
+    begin = clock_seconds();
+    must(stage_start(copied, held, bench.elements, bench.model->data, 1, &stage));
+    for (out->beside = 0; !stage_done(stage); out->beside++)
+        pass(generator);
+    must(stage_wait(stage, &patch));
+    end = clock_seconds();
+    out->staged = end - begin;
+    generator_park_all(generator);
+    begin = clock_seconds();
+    out->park = begin - end;
+    must(patch_apply_on(patch, bench.device, bench.model->data));
+    end = clock_seconds();
+    out->patch = end - begin;
+    generator_canary_begin(generator);
+    for (out->canary_passes = 0; generator_canary(generator, out_canary) != GENERATOR_CANARY_DONE;
+         out->canary_passes++)
+        pass(generator);
+    out->canary = clock_seconds() - end;
+    stage_destroy(&stage);
+    generator_destroy(&generator);
+}
+
+static void measure_pause(uint8_t *data, uint64_t bytes) {
     struct delta delta;
     must(delta_open(data, bytes, &delta));
-    double patch = 1e9, whole = 1e9, copy = 1e9;
-    struct digest canary, first = {0, 0};
-    for (int repeat = 0; repeat < REPEATS; repeat++) {
+    struct chain chain = {.version = 1, .from = delta.base, .to = delta.result, .hop_count = 1};
+    chain.hops[0] = (struct chain_hop){data, bytes, DELTA_FORWARD};
+    memcpy(bench.work, bench.model->data, bench.bytes);
+    double park[PAUSES], patch[PAUSES], canary[PAUSES], staged[PAUSES], both[PAUSES], copy_ms[PAUSES];
+    struct digest digest, first = {0, 0};
+    struct pause pause;
+    for (int i = 0; i < PAUSES; i++) {
         memcpy(bench.model->data, bench.before, bench.bytes);
-        struct generator *generator = busy_generator();
-        double begin = clock_seconds();
-        generator_park_all(generator);
-        must(delta_apply(&delta, DELTA_FORWARD, delta.base, bench.elements, bench.threads, bench.model->data));
-        double patched = clock_seconds() - begin;
-        must(generator_canary(generator, &canary));
-        double all = clock_seconds() - begin;
-        generator_destroy(&generator);
-        memcpy(bench.work, bench.model->data, bench.bytes);
-        begin = clock_seconds();
-        memcpy(bench.model->data, bench.work, bench.bytes);
-        double copied = clock_seconds() - begin;
-        patch = patched < patch ? patched : patch;
-        whole = all < whole ? all : whole;
-        copy = copied < copy ? copied : copy;
-        if (repeat && !digest_equal(canary, first))
+        pause_once(&chain, delta.base, &pause, &digest);
+        must_equal(bench.model->data, bench.work);
+        if (i && !digest_equal(digest, first))
             must(fail(STATUS_RUN_FAILED, "another canary under the same weights"));
-        first = canary;
+        first = digest;
+        park[i] = pause.park, patch[i] = pause.patch, canary[i] = pause.canary, staged[i] = pause.staged;
+        both[i] = pause.park + pause.patch;
+        double begin = clock_seconds();
+        copy_all(bench.model->data, bench.work, bench.threads);
+        copy_ms[i] = clock_seconds() - begin;
     }
-    printf("\npause of generation, 60 answers under way: park and patch %.1f ms (a snapshot's copy alone %.1f ms), "
-           "with the canary"
-           " %.1f ms\n",
-           1e3 * patch, 1e3 * copy, 1e3 * whole);
+    printf("\npause of generation, 60 answers under way, median of %d: %.1f ms = park %.2f ms + patch %.1f ms "
+           "(memcpy of a snapshot, %d threads: %.1f ms)\n"
+           "  before it, beside passes of %.0f ms: delta decoded and verified in %.0f ms by one thread\n"
+           "  after it, beside passes: canary known after %d passes, %.0f ms\n",
+           PAUSES, 1e3 * median(both, PAUSES), 1e3 * median(park, PAUSES), 1e3 * median(patch, PAUSES), bench.threads,
+           1e3 * median(copy_ms, PAUSES), 1e3 * pause.pass, 1e3 * median(staged, PAUSES), pause.canary_passes,
+           1e3 * median(canary, PAUSES));
 }
 
 /* ---- all ---- */
@@ -287,9 +374,12 @@ int main(int argc, char **argv) {
     set_up();
     printf("%s, %d threads: %.1fM parameters N(0, 0.02), AdamW at lr 1e-6, %d tokens a step\n", bench.device->name,
            bench.threads, (double)bench.elements / 1e6, bench.tokens);
-    printf(
-        "                                                         memcpy time / time, 1 thread and all\n"
-        "step  changed  >1 step   delta MB    1 / of  bits/ch  encode apply  back  encode apply  back  memcpy GB/s\n");
+    printf("memcpy's time / time: medians of %d rounds of memcpy, encode, apply, back; memcpy copies the snapshot's bytes\n"
+           "between touched pages with as many threads\n"
+           "                                                           1 thread, CPU time           %2d threads, wall time\n"
+           "step  changed  >1 step   delta MB    1 / of bits/ch   encode apply  back      GB/s  encode apply  back      "
+           "GB/s\n",
+           ROUNDS, bench.threads);
     uint8_t *data = NULL;
     uint64_t bytes = 0;
     for (int32_t i = 0; i < bench.steps; i++) {
