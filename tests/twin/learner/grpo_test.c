@@ -248,6 +248,25 @@ static void the_order_of_lanes_changes_no_bit(void **state) {
     result_free(&first);
 }
 
+/* A first step moves weights by moments that were not coded yet. */
+static void the_first_step_is_the_same_with_moments_of_eight_bits(void **state) {
+    (void)state;
+    struct result results[2];
+    for (int i = 0; i < 2; i++) {
+        struct fixture f;
+        struct answers answers;
+        begin(&f, 0);
+        f.config.optim_moments = i == 0 ? MOMENTS_FP32 : MOMENTS_INT8;
+        generate(f.on_cuda, &answers);
+        results[i] = train(f.on_cuda, &answers, &f.config);
+        end(&f);
+    }
+    assert_false(results[1].figures.update.skipped);
+    assert_memory_equal(results[1].weights, results[0].weights, (size_t)results[0].total * sizeof(uint16_t));
+    result_free(&results[0]);
+    result_free(&results[1]);
+}
+
 static void fp32_parameters_are_refused(void **state) {
     (void)state;
     struct device *cuda;
@@ -262,6 +281,7 @@ int main(void) {
         cmocka_unit_test(on_cuda_what_was_sampled_is_what_is_trained),
         cmocka_unit_test(a_step_on_cuda_is_the_step_on_the_cpu),
         cmocka_unit_test(the_order_of_lanes_changes_no_bit),
+        cmocka_unit_test(the_first_step_is_the_same_with_moments_of_eight_bits),
         cmocka_unit_test(fp32_parameters_are_refused),
     };
     return cmocka_run_group_tests_name("grpo", tests, NULL, NULL);
