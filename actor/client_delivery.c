@@ -55,6 +55,7 @@ static enum status encode_group(struct client *client, const struct held_lease *
             .attempt = lease->attempt,
             .weights = lease->weights,
             .config = lease->config,
+            .canary = digest_equal(lease->weights, client->loaded) ? client->canary : no_digest(),
             .actor = client->settings.incarnation,
             .actor_name = client->settings.name,
             .same_class = client->same_class,

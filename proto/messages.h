@@ -107,7 +107,8 @@ struct message_welcome {
 
 struct message_refuse {
     struct text reason;
-    uint8_t again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say hello.
+    uint8_t
+        again; /* 1: the hub does not know this connection (it was restarted, or the peer was silent for long): say hello.
                       0: it does not want this peer as it is */
 };
 
@@ -228,7 +229,8 @@ struct message_group {
     struct work_key key;
     uint32_t attempt;
     struct digest weights, config;
-    uint64_t actor; /* incarnation */
+    struct digest canary; /* of the weights that made it; zero: not computed */
+    uint64_t actor;       /* incarnation */
     struct text actor_name;
     uint8_t same_class;
     struct answer_sample *samples;

@@ -218,6 +218,7 @@ static const struct field group_fields[] = {
     ROW(U32, message_group, attempt, BOUNDS(0, UINT32_MAX)),
     ROW(DIGEST, message_group, weights),
     ROW(DIGEST, message_group, config),
+    ROW(DIGEST, message_group, canary, OPTIONAL),
     ROW(U64, message_group, actor, BOUNDS(1, UINT64_MAX)),
     ROW(LABEL, message_group, actor_name, BOUNDS(0, LABEL_BYTES_MAX)),
     ROW(U8, message_group, same_class, BOUNDS(0, 1)),

@@ -13,6 +13,9 @@
     X(RENEWED_WITHOUT_PROGRESS, "every heartbeat renews what it lists")                                                \
     X(LOSS_UNCOUNTED, "losses do not count: a question that kills actors goes round for ever")                         \
     X(LOSER_AGAIN, "a slot goes back to the actor that lost it, whoever else is there")                                \
+    X(CANARY_UNCHECKED, "a group's canary is not compared")                                                            \
+    X(LEASE_OF_ANOTHER, "whoever names a lease may give it back")                                                      \
+    X(CLASS_IGNORED, "groups of two classes are compared as if they were of one")                                      \
     X(STANDSTILL_JUDGED, "peers are judged for the time in which the hub itself stood still")                          \
     X(DUPLICATE_UNANSWERED, "a duplicate gets no answer")                                                              \
     X(GROUP_WEIGHTS_UNCHECKED, "the hub takes a group of other weights")                                               \

@@ -18,7 +18,7 @@ static struct verdict_on duplicate(struct hub *hub, const struct message_group *
                                    bool same_class) {
     struct digest digest = group_digest(group);
     hub->counts.duplicates++;
-    if (same_class && group->same_class && !digest_equal(digest, accepted)) {
+    if (((same_class && group->same_class) || PLANTED(CLASS_IGNORED)) && !digest_equal(digest, accepted)) {
         char first[DIGEST_HEX_BYTES], second[DIGEST_HEX_BYTES];
         digest_format(accepted, first);
         digest_format(digest, second);
@@ -95,7 +95,7 @@ static struct verdict_on invalid(struct hub *hub, struct slot *slot, uint64_t nu
     return not_wanted(reason);
 }
 
-static struct verdict_on judge_past(struct hub *hub, const struct message_scored *scored) {
+static struct verdict_on judge_past(struct hub *hub, const struct message_scored *scored, int64_t now_ms) {
     const struct message_group *group = &scored->group;
     const struct past_work *past = past_find(&hub->past, group->key.stream, group->key.step);
     if (!past)
@@ -104,6 +104,10 @@ static struct verdict_on judge_past(struct hub *hub, const struct message_scored
         return not_wanted("no such slot");
     if (digest_is_zero(past->digests[group->key.slot]))
         return not_wanted("this slot was skipped");
+    if (!digest_equal(group->weights, past->weights)) /* of work that was withdrawn and offered again */
+        return not_wanted("another version of the weights");
+    if (hub_canary_is_wrong(hub, group, &past->canary, now_ms))
+        return not_wanted("its actor's canary is wrong");
     if (PLANTED(DUPLICATE_AS_NEW))
         hub->events.filled(hub->events.context, scored);
     return duplicate(hub, group, past->digests[group->key.slot], past->same_class[group->key.slot]);
@@ -119,12 +123,15 @@ static struct verdict_on judge(struct hub *hub, const struct message_scored *sco
         return not_wanted("another configuration");
     struct work *work = hub_find_work(hub, group->key.stream, group->key.step);
     if (!work)
-        return judge_past(hub, scored);
+        return judge_past(hub, scored, now_ms);
     if (group->key.slot >= work->slot_count)
         return not_wanted("no such slot");
     if (!digest_equal(group->weights, work->weights) && !PLANTED(GROUP_WEIGHTS_UNCHECKED))
         return not_wanted("another version of the weights");
     struct slot *slot = &work->slots[group->key.slot];
+    const struct version *version = hub_find_version(hub, &work->weights);
+    if (version && hub_canary_is_wrong(hub, group, &version->canary, now_ms))
+        return not_wanted("its actor's canary is wrong");
     if (slot->state == SLOT_FILLED && !PLANTED(SLOT_FILLED_TWICE))
         return duplicate(hub, group, slot->digest, slot->same_class);
     if (slot->state == SLOT_SKIPPED)

@@ -213,12 +213,14 @@ static bool others_could(const struct hub *hub, const struct work *work, const s
     return false;
 }
 
-/* I8: whoever lost it is not the one to say that it is the question. When the others do not come to it either, for as long as a lease
- * lasts, it may try again. */
+/* I8: whoever lost it is not the one to say that it is the question. It may try again when the others did not come to it either for as
+ * long as a lease lasts, or, where there are none, when one had the time to come (back). */
 static bool is_for_others(const struct hub *hub, const struct work *work, const struct slot *slot,
                           const struct peer *peer) {
-    return slot->lost > 0 && has_lost(peer, slot) && hub->now_ms - slot->lost_ms < (int64_t)hub->settings.lease_ms &&
-           others_could(hub, work, slot) && !PLANTED(LOSER_AGAIN);
+    if (slot->lost == 0 || !has_lost(peer, slot) || PLANTED(LOSER_AGAIN))
+        return false;
+    int64_t silent_ms = hub_silent_ms(hub), lease_ms = hub->settings.lease_ms, since_ms = hub->now_ms - slot->lost_ms;
+    return since_ms < silent_ms || (since_ms < lease_ms && others_could(hub, work, slot));
 }
 
 /* The first open slot that this actor may have. Suspects stand last. */

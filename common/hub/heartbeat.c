@@ -6,25 +6,47 @@
 
 /* ---- canaries (DESIGN section 5.3) ---- */
 
+static bool differ(const struct digest *canary, const struct digest *expected) {
+    return !digest_is_zero(*canary) && !digest_is_zero(*expected) && !digest_equal(*canary, *expected);
+}
+
+static void say_distrusted(struct hub *hub, const struct peer *peer) {
+    hub_refuse(hub, peer->connection, false,
+               "its canary differs from the learner's: its weights or its arithmetic are damaged");
+}
+
+static void distrust(struct hub *hub, struct peer *peer, const struct digest *canary, const struct digest *expected,
+                     int64_t now_ms) {
+    char theirs[DIGEST_HEX_BYTES], ours[DIGEST_HEX_BYTES];
+    digest_format(*canary, theirs);
+    digest_format(*expected, ours);
+    hub->counts.canary_mismatches++;
+    hub_alarm(hub, false, "canary_mismatch", "actor=\"%s\" host=\"%s\" canary=%s expected=%s", peer->name, peer->host,
+              theirs, ours);
+    peer->distrusted = true;
+    hub_lose_leases(hub, peer, NULL);
+    hub_stand_in_line(hub, peer);
+    say_distrusted(hub, peer);
+    hub_serve(hub, now_ms);
+}
+
 /* One fixed prompt's logits on the version that the actor loaded: within the class they are the learner's to the bit.
  */
 static void compare_canary(struct hub *hub, struct peer *peer, int64_t now_ms) {
     const struct version *version = hub_find_version(hub, &peer->weights);
-    if (!version || digest_is_zero(version->canary) || digest_is_zero(peer->canary) || !peer->same_class ||
-        peer->distrusted || digest_equal(version->canary, peer->canary))
-        return;
-    char theirs[DIGEST_HEX_BYTES], ours[DIGEST_HEX_BYTES];
-    digest_format(peer->canary, theirs);
-    digest_format(version->canary, ours);
-    hub->counts.canary_mismatches++;
-    hub_alarm(hub, false, "canary_mismatch", "actor=\"%s\" host=\"%s\" version=%u canary=%s expected=%s", peer->name,
-              peer->host, version->manifest.version, theirs, ours);
-    peer->distrusted = true;
-    hub_lose_leases(hub, peer, NULL);
-    hub_stand_in_line(hub, peer);
-    hub_refuse(hub, peer->connection, false,
-               "its canary differs from the learner's: its weights or its arithmetic are damaged");
-    hub_serve(hub, now_ms);
+    if (version && peer->same_class && !peer->distrusted && differ(&peer->canary, &version->canary))
+        distrust(hub, peer, &peer->canary, &version->canary, now_ms);
+}
+
+/* A group takes another way than its actor's heartbeats, and may be here before them. */
+bool hub_canary_is_wrong(struct hub *hub, const struct message_group *group, const struct digest *expected,
+                         int64_t now_ms) {
+    if (!group->same_class || !differ(&group->canary, expected) || PLANTED(CANARY_UNCHECKED))
+        return false;
+    struct peer *actor = map_get(&hub->by_incarnation, group->actor);
+    if (actor && actor->role == ROLE_ACTOR && !actor->distrusted)
+        distrust(hub, actor, &group->canary, expected, now_ms);
+    return true;
 }
 
 /* ---- heartbeats ---- */
@@ -85,6 +107,10 @@ void hub_heartbeat(struct hub *hub, struct peer *peer, const struct message_hear
     take_figures(peer, heartbeat);
     if (peer->role != ROLE_ACTOR)
         return;
+    if (peer->distrusted) { /* the first word may have been lost */
+        say_distrusted(hub, peer);
+        return;
+    }
     peer->beat++;
     peer->sated = false;
     compare_canary(hub, peer, now_ms);
@@ -109,7 +135,7 @@ void hub_heartbeat(struct hub *hub, struct peer *peer, const struct message_hear
 void hub_give_back(struct hub *hub, struct peer *peer, const struct message_give_back *give_back, int64_t now_ms) {
     for (uint32_t i = 0; i < give_back->lease_count; i++) {
         struct lease *lease = lease_table_find(&hub->table, give_back->leases[i]);
-        if (!lease || lease->peer != peer)
+        if (!lease || (lease->peer != peer && !PLANTED(LEASE_OF_ANOTHER)))
             continue;
         hub->counts.given_back++;
         if (lease->status == LEASE_STATUS_CLOSED)

@@ -133,7 +133,8 @@ void hub_complete_if_done(struct hub *hub, struct work *work) {
         return;
     uint8_t stream = work->stream;
     uint32_t step = work->step;
-    past_add(&hub->past, work);
+    const struct version *version = hub_find_version(hub, &work->weights);
+    past_add(&hub->past, work, version ? version->canary : (struct digest){0, 0});
     forget_work(hub, work);
     hub->events.completed(hub->events.context, stream, step);
 }
@@ -317,7 +318,7 @@ void hub_disconnected(struct hub *hub, peer_id connection, int64_t now_ms) {
 
 /* ---- time ---- */
 
-static int64_t silent_ms_max(const struct hub *hub) {
+int64_t hub_silent_ms(const struct hub *hub) {
     int64_t ms = (int64_t)PEER_SILENT_HEARTBEATS * hub->settings.heartbeat_ms;
     return ms > PEER_SILENT_MS_LEAST ? ms : PEER_SILENT_MS_LEAST;
 }
@@ -339,7 +340,7 @@ static void forgive_standstill(struct hub *hub, int64_t now_ms) {
 static void remove_silent(struct hub *hub, int64_t now_ms) {
     while (!list_empty(&hub->by_seen)) {
         struct peer *peer = LIST_ELEMENT(hub->by_seen.next, struct peer, by_seen);
-        if (now_ms - peer->seen_ms < silent_ms_max(hub))
+        if (now_ms - peer->seen_ms < hub_silent_ms(hub))
             return;
         hub->counts.gone++;
         hub_alarm(hub, false, "peer_gone", "peer=\"%s\" host=\"%s\" silent_ms=%lld leases=%u", peer->name, peer->host,

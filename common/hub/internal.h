@@ -92,6 +92,8 @@ void hub_alarm(struct hub *hub, bool fatal, const char *name, const char *format
     __attribute__((format(printf, 4, 5)));
 /* Work is over when every slot is: tell the holder, remember the digests. The work is gone then. */
 void hub_complete_if_done(struct hub *hub, struct work *work);
+/* A peer that was silent for so long is gone. */
+int64_t hub_silent_ms(const struct hub *hub);
 /* Cut at a whole character. */
 void hub_copy_text(char *out, size_t capacity, struct text text);
 
@@ -107,6 +109,10 @@ void hub_remove_peer(struct hub *hub, struct peer *peer, const char *reason);
 /* ---- heartbeat.c ---- */
 void hub_heartbeat(struct hub *hub, struct peer *peer, const struct message_heartbeat *heartbeat, int64_t now_ms);
 void hub_give_back(struct hub *hub, struct peer *peer, const struct message_give_back *give_back, int64_t now_ms);
+/* Whether this group's canary tells that its actor is damaged, which is then refused (DESIGN section 5.3). expected: the
+ * learner's, of the same weights. */
+bool hub_canary_is_wrong(struct hub *hub, const struct message_group *group, const struct digest *expected,
+                         int64_t now_ms);
 
 /* ---- grant.c ---- */
 /* Actors with room, in turn, take open slots; then idle ones take copies of the oldest leases. */

@@ -156,7 +156,7 @@ void past_deinit(struct past *past) {
         forget(past, LIST_ELEMENT(past->works.next, struct past_work, of_past));
 }
 
-void past_add(struct past *past, const struct work *work) {
+void past_add(struct past *past, const struct work *work, struct digest canary) {
     past_remove(past, work->stream, work->step);
     while (past->work_count > 0 &&
            (past->work_count == PAST_WORKS_MAX || past->slot_count + work->slot_count > PAST_SLOTS_MAX))
@@ -173,6 +173,8 @@ void past_add(struct past *past, const struct work *work) {
     *kept = (struct past_work){.stream = work->stream,
                                .step = work->step,
                                .slot_count = work->slot_count,
+                               .weights = work->weights,
+                               .canary = canary,
                                .digests = digests,
                                .same_class = same_class};
     for (uint32_t i = 0; i < work->slot_count; i++) {

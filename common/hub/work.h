@@ -25,8 +25,7 @@
  * takes others along at most SUSPECT_LOSSES times and does not make them look like killers. */
 #define SUSPECT_LOSSES 2
 #define LOSSES_MAX 5
-/* Whoever lost a slot is not given it again for a lease's time while there is another actor who could have it (internal.h): one broken
- * actor is one loss, not five. */
+/* Whoever lost a slot is not given it again at once (grant.c: is_for_others): one broken actor is one loss, not five. */
 /* Offered at once: versions of lag 8, evaluations between them, and a driver's chunks. */
 #define WORKS_MAX 256
 #define SLOTS_MAX 65536 /* of one work: sample.questions */
@@ -86,8 +85,9 @@ void work_check(const struct work *work);
 struct past_work {
     uint8_t stream;
     uint32_t step, slot_count;
-    struct digest *digests; /* [slot_count]; zero: skipped */
-    bool *same_class;       /* [slot_count] */
+    struct digest weights, canary; /* canary zero: not known */
+    struct digest *digests;        /* [slot_count]; zero: skipped */
+    bool *same_class;              /* [slot_count] */
     struct link of_past;
 };
 
@@ -99,7 +99,7 @@ struct past {
 void past_init(struct past *past);
 void past_deinit(struct past *past);
 /* Remember a finished work; the oldest are forgotten to make room. Without memory it is forgotten at once. */
-void past_add(struct past *past, const struct work *work);
+void past_add(struct past *past, const struct work *work, struct digest canary);
 /* An offer that comes again replaces what was remembered. */
 void past_remove(struct past *past, uint8_t stream, uint32_t step);
 const struct past_work *past_find(const struct past *past, uint8_t stream, uint32_t step);

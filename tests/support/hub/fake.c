@@ -134,10 +134,13 @@ enum status fake_offer(struct fake *fake, uint8_t stream, uint32_t step, uint32_
 /* ---- peers ---- */
 
 struct message fake_hello(uint8_t role, uint64_t incarnation, uint32_t capacity_samples) {
+    static char names[16][24]; /* of the last ones */
+    char *name = names[incarnation % 16];
     struct message message = {.type = MESSAGE_HELLO};
+    snprintf(name, sizeof names[0], "peer%llu", (unsigned long long)incarnation);
     message.hello = (struct message_hello){.protocol = PROTOCOL_VERSION,
                                            .role = role,
-                                           .name = text_of("peer"),
+                                           .name = text_of(name),
                                            .host = text_of("h1"),
                                            .incarnation = incarnation,
                                            .fingerprint = fake_settings().fingerprint,

@@ -254,18 +254,17 @@ static void a_question_that_nobody_survives_ends_the_run(void **state) {
     (void)state;
     struct completed_work *work = NULL;
     void *actor = connect_to(control);
-    struct message message = fake_hello(ROLE_ACTOR, 1, 100);
-    send_message(actor, &message);
     ASSERT_OK(publish(0));
     ASSERT_OK(offer(0, 1, 0));
-    for (int i = 0; i < 5; i++) {
+    for (uint64_t i = 1; i <= 5; i++) {
+        char name[] = {'a', (char)('0' + i), '\0'};
+        struct message message = fake_hello(ROLE_ACTOR, i, 100);
+        message.hello.name = text_of(name);
+        send_message(actor, &message);
         uint64_t lease = expect(actor, MESSAGE_LEASE).lease.lease;
         message = (struct message){
             .type = MESSAGE_GIVE_BACK,
             .give_back = {.leases = &lease, .lease_count = 1, .reason = text_of("too long"), .fault = 1}};
-        send_message(actor, &message);
-        message = (struct message){.type = MESSAGE_HEARTBEAT};
-        message.heartbeat = (struct message_heartbeat){.incarnation = 1, .last_lease = lease, .state = text_of("")};
         send_message(actor, &message);
     }
     ASSERT_FAILS(STATUS_RUN_FAILED, hub_server_take(server, WORK_TRAIN, 0, WAIT_MS, &work));
