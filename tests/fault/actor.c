@@ -51,7 +51,8 @@ struct actor {
     struct chain *staged, *patching;
     struct message_manifest manifest;
     struct generator_counters counters;
-    uint32_t slots[WORKERS_MAX];         /* worker + 1 of an open slot */
+    uint32_t slots[WORKERS_MAX]; /* worker + 1 of an open slot */
+    bool damaged, old_build, other_class;
     bool gave_back, refused, gone_delta; /* in this event */
     struct seen seen;
 };
@@ -160,6 +161,20 @@ static void watch_sync(struct sim *sim, const struct actor *actor, const struct 
         sim_row(sim, ROW_SYNC_GONE);
 }
 
+/* Who is refused for good knows why. */
+static void check_refused(const struct actor *actor) {
+    struct sim *sim = actor->sim;
+    const char *why = actor->old_build ? "protocol"
+                      : actor->damaged ? "canary"
+                      : actor->other_class && sim->is_strict
+                          ? "arithmetic is \"y\", the learner's is \"x\"; auto admits"
+                          : NULL;
+    if (!why || !strstr(status_message(), why))
+        sim_fail(sim, "%s ends: %s", sim_name(actor->index), status_message());
+    sim_row(sim, ROW_CLIENT_REFUSED_FOR_GOOD);
+    sim->fault_counts[FAULT_CLASS] += actor->other_class;
+}
+
 /* After every event of the actor; type: the message's, or -1. */
 static void watch(struct actor *actor, int type, enum status status) {
     struct sim *sim = actor->sim;
@@ -177,7 +192,9 @@ static void watch(struct actor *actor, int type, enum status status) {
     actor->gave_back = actor->refused = actor->gone_delta = false;
     if (status == STATUS_OK)
         return;
-    if (status != STATUS_AGAIN) /* weights wrong twice: exit 75, and the supervisor starts it anew */
+    if (status == STATUS_CONFIG)
+        check_refused(actor);
+    else if (status != STATUS_AGAIN) /* weights wrong twice: exit 75, and the supervisor starts it anew */
         sim_fail(sim, "%s ends: %s", sim_name(actor->index), status_message());
     sim_log(sim, "%s exits: %s", sim_name(actor->index), status_message());
     faults_kill(sim, actor->index);
@@ -187,9 +204,14 @@ static void watch(struct actor *actor, int type, enum status status) {
 
 static bool on_control(void *context, const struct message *message) {
     struct actor *actor = context;
+    struct message sent = *message;
     actor->gave_back |= message->type == MESSAGE_GIVE_BACK;
+    if (network_is_full(actor->sim))
+        return false;
+    if (message->type == MESSAGE_HELLO && actor->old_build)
+        sent.hello.protocol++;
     network_send(actor->sim, actor->index, LEARNER, CHANNEL_CONTROL, actor->sim->processes[actor->index].control,
-                 message);
+                 &sent);
     return true;
 }
 
@@ -201,6 +223,8 @@ static void on_weights_open(void *context, const char *endpoint) {
 static bool on_fetch(void *context, const struct message_fetch *fetch) {
     struct actor *actor = context;
     struct message message = {.type = MESSAGE_FETCH, .fetch = *fetch};
+    if (network_is_full(actor->sim))
+        return false;
     network_send(actor->sim, actor->index, LEARNER, CHANNEL_WEIGHTS, actor->sim->processes[actor->index].control,
                  &message);
     return true;
@@ -227,6 +251,8 @@ static void on_worker_close(void *context, uint32_t slot) {
 static bool on_worker_send(void *context, uint32_t slot, const void *frame, size_t bytes) {
     struct actor *actor = context;
     uint32_t worker = actor->slots[slot];
+    if (network_is_full(actor->sim))
+        return false;
     if (worker)
         network_send_frame(actor->sim, actor->index, ACTORS + worker - 1, CHANNEL_GROUPS,
                            actor->sim->group_links[actor->index][worker - 1], frame, bytes);
@@ -266,6 +292,13 @@ static void on_generate(void *context, const struct message_lease *lease) {
                                                    .priority = lease->priority,
                                                    .whole = 3 + sim_draw(actor->sim, 4)};
     wake(actor);
+}
+
+static bool is_broken(const struct actor *actor) {
+    struct sim *sim = actor->sim;
+    bool broken = sim->processes[actor->index].broken_until_ms > sim->now_ms;
+    sim->fault_counts[FAULT_BROKEN] += broken;
+    return broken;
 }
 
 static void on_cancel(void *context, uint64_t lease) {
@@ -327,13 +360,20 @@ static void finish(struct actor *actor, struct job *done) {
     struct made_group made;
     struct generated_sample samples[SAMPLES];
     on_cancel(actor, job.lease);
-    history_group(actor->loaded, &job.key, true, &made);
+    history_group(actor->loaded, &job.key, !actor->other_class, &made);
     uint64_t tokens = 0;
     for (uint32_t i = 0; i < SAMPLES; i++) {
         samples[i] = (struct generated_sample){made.ids[i], made.logprobs[i], made.counts[i], made.counts[i] < TOKENS};
         tokens += made.counts[i];
     }
-    struct generated_group group = {job.lease, SAMPLES, samples, tokens, true};
+    bool broken = is_broken(actor);
+    if (broken && job.lease % 2 == 0) { /* the generator cannot take it, or it comes to nothing */
+        client_refused(actor->client, job.lease, "it does not fit", sim_clock(actor->sim, actor->index));
+        watch(actor, -1, STATUS_OK);
+        return;
+    }
+    struct generated_group group = {job.lease, SAMPLES, samples, tokens, !broken};
+    actor->sim->samples_made += SAMPLES;
     sim_log(actor->sim, "%s made stream %u step %u slot %u", sim_name(actor->index), job.key.stream, job.key.step,
             job.key.slot);
     client_generated(actor->client, &group, 10, sim_clock(actor->sim, actor->index));
@@ -382,6 +422,20 @@ static bool patch(struct actor *actor) {
     return status == STATUS_OK;
 }
 
+/* Memory that is damaged once is damaged for the process's life. */
+static void damage(struct actor *actor) {
+    struct sim *sim = actor->sim;
+    struct process *process = &sim->processes[actor->index];
+    if (process->damages && !actor->other_class) {
+        sim->fault_counts[FAULT_CANARY]++;
+        actor->damaged = process->was_damaged = true;
+        sim_log(sim, "a bit of %s's weights flips", sim_name(actor->index));
+    }
+    process->damages = false;
+    if (actor->damaged)
+        actor->loaded[7] ^= 16;
+}
+
 static void load(struct actor *actor) {
     memcpy(actor->loaded, actor->loading, WEIGHT_BYTES);
     free(actor->loading);
@@ -400,7 +454,9 @@ void actor_loaded(struct sim *sim, uint32_t index) {
     } else {
         if (actor->loading)
             load(actor);
-        if (!digest_equal(content_digest(actor->loaded, 0, WEIGHT_BYTES), actor->manifest.weights)) /* S1 */
+        damage(actor);
+        if (!actor->damaged &&
+            !digest_equal(content_digest(actor->loaded, 0, WEIGHT_BYTES), actor->manifest.weights)) /* S1 */
             sim_fail(sim, "S1: %s holds weights that are not version %u", sim_name(index), actor->manifest.version);
         struct digest canary = hash128(actor->loaded, WEIGHT_BYTES);
         client_swapped(actor->client, &actor->manifest.weights, 10);
@@ -430,7 +486,12 @@ void actor_start(struct sim *sim, uint32_t index) {
     struct actor *actor = calloc(1, sizeof *actor);
     if (!actor)
         abort();
-    *actor = (struct actor){.index = index, .sim = sim};
+    struct process *process = &sim->processes[index];
+    *actor = (struct actor){
+        .index = index, .sim = sim, .old_build = process->old_build, .other_class = sim->has_class && index == 2};
+    process->old_build = false;
+    sim->fault_counts[FAULT_CLASS] += actor->other_class && !sim->is_strict;
+    sim->fault_counts[FAULT_NAMESAKE] += sim->has_namesakes && index == ACTORS - 1;
     struct client_actions actions = {.context = actor,
                                      .control = on_control,
                                      .weights_open = on_weights_open,
@@ -445,11 +506,11 @@ void actor_start(struct sim *sim, uint32_t index) {
                                      .load = on_load,
                                      .stage = on_stage,
                                      .patch = on_patch};
-    struct client_settings settings = {.name = text_of(sim_name(index)),
+    struct client_settings settings = {.name = text_of(sim_label(sim, index)),
                                        .host = text_of("host"),
                                        .incarnation = sim_incarnation(sim) + index,
                                        .pid = index,
-                                       .fingerprint = {text_of("b"), text_of("cpu"), text_of(""), text_of("x")},
+                                       .fingerprint = sim_fingerprint(actor->other_class),
                                        .capacity_samples = HELD_LIMIT * SAMPLES,
                                        .outbox_bytes = outbox_bytes_of(index),
                                        .cache = sim_cache};
@@ -526,4 +587,11 @@ void actor_drain(struct sim *sim, uint32_t index) {
     struct actor *actor = sim->actors[index];
     client_drain(actor->client, sim_clock(sim, index));
     watch(actor, -1, STATUS_OK);
+}
+
+bool actor_was_damaged(const struct sim *sim, const char *label) {
+    for (uint32_t i = 0; i < ACTORS; i++)
+        if (sim->processes[i].was_damaged && strcmp(sim_label(sim, i), label) == 0)
+            return true;
+    return false;
 }

@@ -23,6 +23,8 @@ static void on_send(void *context, peer_id peer, const struct message *message) 
             network_send(sim, LEARNER, i, CHANNEL_CONTROL, peer, message);
             return;
         }
+    if (peer == sim->stranger && message->type == MESSAGE_REFUSE && !message->refuse.again)
+        sim_check_refused(sim, message);
 }
 
 /* The content that this work must have, from the version that it must sample from. */
@@ -128,12 +130,23 @@ static void on_stuck(struct learner *learner, bool fatal, const char *text) {
     learner_wake(learner);
 }
 
+/* Only who is damaged is accused. */
+static void on_mismatch(struct learner *learner, const char *text) {
+    char label[32] = "";
+    sscanf(text, "actor=\"%31[^\"]", label);
+    if (!actor_was_damaged(learner->sim, label))
+        sim_fail(learner->sim, "section 5: canary_mismatch %s", text);
+    sim_row(learner->sim, ROW_CANARY_REFUSED);
+}
+
 static void on_alarm(void *context, bool fatal, const char *name, const char *text) {
     struct learner *learner = context;
     sim_log(learner->sim, "alarm: %s %s", name, text);
     if (strcmp(name, "slot_stuck") == 0)
         on_stuck(learner, fatal, text);
-    else if (fatal || strcmp(name, "duplicate_mismatch") == 0 || strcmp(name, "canary_mismatch") == 0)
+    else if (strcmp(name, "canary_mismatch") == 0)
+        on_mismatch(learner, text);
+    else if (fatal || strcmp(name, "duplicate_mismatch") == 0)
         sim_fail(learner->sim, "alarm: %s %s", name, text);
 }
 
@@ -147,6 +160,7 @@ void hub_thread_start(struct learner *learner) {
                                     .run = "sim",
                                     .config = {1, 2},
                                     .fingerprint = sim_fingerprint(false),
+                                    .strict = sim->is_strict,
                                     .skip_stuck = sim->skips_stuck,
                                     .heartbeat_ms = HEARTBEAT_MS,
                                     .lease_ms = LEASE_MS,
@@ -253,9 +267,52 @@ void learner_malformed(struct sim *sim, peer_id connection) {
         sim_fail(sim, "I5: what cannot be read is not counted");
 }
 
+void learner_stranger(struct sim *sim, const struct message *message) {
+    if (sim->learner->life && !sim_stands(sim, LEARNER))
+        learner_message(sim, sim->stranger, message);
+}
+
+/* Says hello as an actor, and speaks of whatever leases there are: gives them back, lists them, delivers. The observer sees that
+ * nobody else's lease changes. */
+void learner_forge(struct sim *sim) {
+    if (!sim->learner->life)
+        return;
+    const struct lease_table *table = &sim->learner->life->hub->table;
+    uint64_t leases[HELD_MAX], incarnation = sim_incarnation(sim) + 77;
+    struct lease_progress held[HELD_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < table->ever_used && count < HELD_MAX; i++)
+        if (table->leases[i].status != LEASE_STATUS_FREE) {
+            leases[count] = table->leases[i].number;
+            held[count++] = (struct lease_progress){table->leases[i].number, 1000, LEASE_GENERATING};
+        }
+    struct text none = text_of("");
+    struct message hello = {.type = MESSAGE_HELLO}, give_back = {.type = MESSAGE_GIVE_BACK};
+    struct message beat = {.type = MESSAGE_HEARTBEAT}, bye = {.type = MESSAGE_BYE, .bye = {text_of("was nobody")}};
+    hello.hello = (struct message_hello){.protocol = PROTOCOL_VERSION,
+                                         .role = ROLE_ACTOR,
+                                         .name = text_of("stranger"),
+                                         .host = text_of("host"),
+                                         .incarnation = incarnation,
+                                         .fingerprint = sim_fingerprint(false),
+                                         .endpoint = none,
+                                         .key = none};
+    give_back.give_back = (struct message_give_back){leases, count, text_of("mine"), 1};
+    beat.heartbeat = (struct message_heartbeat){.incarnation = incarnation,
+                                                .last_lease = UINT64_MAX,
+                                                .held = held,
+                                                .held_count = count,
+                                                .progress = 1000,
+                                                .state = none};
+    learner_stranger(sim, &hello);
+    learner_stranger(sim, &give_back);
+    learner_stranger(sim, &beat);
+    learner_stranger(sim, &bye);
+}
+
 void learner_disconnected(struct sim *sim, peer_id connection) {
     struct learner *learner = sim->learner;
-    if (!learner->life)
+    if (!learner->life || sim_stands(sim, LEARNER))
         return;
     hub_event_begins(learner, connection, NULL);
     hub_disconnected(learner->life->hub, connection, sim_clock(sim, LEARNER));

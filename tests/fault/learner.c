@@ -146,6 +146,7 @@ static void begin_checkpoint(struct learner *learner, const struct course_action
     for (uint32_t i = 0; i < action->older_count; i++)
         writing->versions[writing->version_count++] = ((struct kept *)life->course.versions[i].content)->content;
     writing->versions[writing->version_count++] = ((struct kept *)action->version.content)->content;
+    memcpy(writing->uses, life->uses, sizeof writing->uses);
     life->writes = true;
     sim_at(learner->sim, 20 + sim_draw(learner->sim, 300), EVENT_DURABLE, LEARNER, 0);
 }
@@ -209,6 +210,9 @@ static void take_evaluations(struct learner *learner) {
         struct completed_work *work;
         if (life->course.versions[i].eval != COURSE_EVAL_PENDING || !take(learner, WORK_EVAL, number, &work))
             continue;
+        for (uint32_t slot = 0; slot < work->group_count; slot++)
+            if (work->groups[slot])
+                learner->disk.eval_uses[number][slot]++;
         completed_work_free(&work);
         learner->disk.evaluated[number] = true;
         course_evaluated(&life->course, number);
@@ -323,8 +327,10 @@ void learner_trained(struct sim *sim) {
     struct content version;
     for (uint32_t i = 0; i < SLOTS; i++) {
         const struct message_scored *scored = life->work->groups[i];
-        if (scored)
-            groups[i] = (struct used_group){group_digest(&scored->group), scored->group.weights};
+        if (!scored)
+            continue;
+        life->uses[step][i]++;
+        groups[i] = (struct used_group){group_digest(&scored->group), scored->group.weights};
     }
     completed_work_free(&life->work);
     history_next(learner_expected(learner, step), groups, step == sim->skipped_step, &version);
@@ -359,6 +365,7 @@ static void restore(struct learner *learner) {
         return;
     }
     const struct checkpoint *newest = &disk->checkpoints[disk->checkpoint_count - 1];
+    memcpy(learner->life->uses, newest->uses, sizeof newest->uses);
     for (uint32_t i = 0; i < newest->version_count; i++)
         add_version(learner, &newest->versions[i]);
     sim_log(learner->sim, "the learner goes on from step %u", course_step(&learner->life->course));
@@ -469,10 +476,40 @@ static void check_disk(const struct learner *learner) {
         sim_fail(sim, "I8: a question killed whoever answered it, and nobody says so");
 }
 
+static void count_uses(const struct sim *sim, struct totals *totals, uint8_t stream, uint32_t step, const uint8_t *uses,
+                       uint32_t slots) {
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        struct work_key key = {.stream = stream, .step = step, .slot = slot};
+        uint32_t needed = !sim_is_poison(sim, &key);
+        totals->samples += needed * SAMPLES;
+        totals->lost += uses[slot] < needed ? SAMPLES : 0;
+        totals->twice += uses[slot] > needed ? (uses[slot] - needed) * SAMPLES : 0;
+    }
+}
+
+/* From the run's directory alone: what the history that it ends with was made of. */
+static void count_samples(const struct learner *learner, struct totals *totals) {
+    const struct sim *sim = learner->sim;
+    const struct disk *disk = &learner->disk;
+    uint64_t wrong = totals->lost + totals->twice;
+    totals->made += sim->samples_made;
+    totals->stuck += learner->life->failed;
+    if (learner->life->failed)
+        return;
+    const struct checkpoint *last = &disk->checkpoints[disk->checkpoint_count - 1];
+    for (uint32_t step = 0; step < STEPS; step++)
+        count_uses(sim, totals, WORK_TRAIN, step, last->uses[step], SLOTS);
+    for (uint32_t v = 0; v <= STEPS; v += sim->eval_every)
+        count_uses(sim, totals, WORK_EVAL, v, disk->eval_uses[v], EVAL_SLOTS);
+    if (totals->lost + totals->twice != wrong)
+        sim_fail(learner->sim, "I1: samples are lost or used twice");
+}
+
 void learner_end(struct sim *sim, struct totals *totals) {
     struct learner *learner = sim->learner;
     struct hub_counts counts = learner->counts;
     check_disk(learner);
+    count_samples(learner, totals);
     add_counts(&counts, hub_counted(learner->life->hub));
     if (!sim->disturbed && (counts.lost || counts.expired || counts.duplicates))
         sim_fail(sim, "undisturbed, and yet %llu leases were lost, %llu expired", (unsigned long long)counts.lost,

@@ -17,6 +17,7 @@ struct kept {
 struct checkpoint {
     uint32_t version_count;
     struct content versions[COURSE_VERSIONS_MAX]; /* ascending; the newest last */
+    uint8_t uses[STEPS][SLOTS];                   /* for the checks: how often the newest was trained on each */
 };
 
 enum { CHECKPOINTS_KEPT = 2 };
@@ -26,6 +27,7 @@ struct disk {
     struct checkpoint checkpoints[CHECKPOINTS_KEPT]; /* the newest last */
     uint32_t checkpoint_count;
     bool evaluated[STEPS + 1]; /* eval/ */
+    uint8_t eval_uses[STEPS + 1][EVAL_SLOTS];
     bool extra_done[EXTRA_WORKS];
 };
 
@@ -42,7 +44,8 @@ struct life {
     bool trains, writes, write_failed, waits, turns, withdraws, failed, ended;
     bool extra_open[EXTRA_WORKS];
     uint32_t extra_version[EXTRA_WORKS];
-    /* for the checks: what was handed over in this life */
+    /* for the checks: what was handed over in this life, and what its newest version was trained on */
+    uint8_t uses[STEPS][SLOTS];
     bool filled[STEPS][SLOTS], eval_filled[STEPS + 1][EVAL_SLOTS], extra_filled[EXTRA_WORKS][EXTRA_SLOTS];
 };
 

@@ -151,35 +151,42 @@ static void report_failure(uint64_t seed) {
            planted[0] ? " --plant " : "", planted);
 }
 
-static void print_totals(struct totals *sum, uint32_t jobs, double seconds) {
-    for (uint32_t job = 0; job < jobs; job++) {
-        const struct totals *totals = &shared->totals[job];
-        sum->seeds += totals->seeds;
-        sum->events += totals->events;
-        sum->kills += totals->kills;
-        sum->duplicates += totals->duplicates;
-        sum->expired += totals->expired;
-        sum->revived += totals->revived;
-        sum->copies += totals->copies;
-        sum->restarts += totals->restarts;
-        sum->simulated_ms += totals->simulated_ms;
-        for (int i = 0; i < FAULT_COUNT; i++)
-            sum->faults[i] += totals->faults[i];
-    }
+static void add_totals(struct totals *sum, const struct totals *totals) {
+    /* all of it counts */
+    const uint64_t *from = (const uint64_t *)totals;
+    uint64_t *to = (uint64_t *)sum;
+    _Static_assert(sizeof *sum % sizeof *to == 0, "nothing but counts");
+    for (size_t i = 0; i < sizeof *sum / sizeof *to; i++)
+        to[i] += from[i];
+}
+
+static void print_faults(const struct totals *sum) {
     uint64_t faults = 0;
     for (int i = 0; i < FAULT_COUNT; i++)
         faults += sum->faults[i];
+    printf("%llu faults:", (unsigned long long)faults);
+    for (int i = 0; i < FAULT_COUNT; i++)
+        printf("%s %llu %s", i ? "," : "", (unsigned long long)sum->faults[i], fault_names[i]);
+    printf("\n");
+}
+
+static void print_totals(struct totals *sum, uint32_t jobs, double seconds) {
+    for (uint32_t job = 0; job < jobs; job++)
+        add_totals(sum, &shared->totals[job]);
+    print_faults(sum);
+    printf("%llu duplicate groups, %llu leases expired, %llu revived, %llu copies, %llu learner restarts, %llu runs "
+           "ended by "
+           "slot_stuck as they had to\n",
+           (unsigned long long)sum->duplicates, (unsigned long long)sum->expired, (unsigned long long)sum->revived,
+           (unsigned long long)sum->copies, (unsigned long long)sum->restarts, (unsigned long long)sum->stuck);
     printf(
         "%llu seeds, %llu events, %.1f hours of virtual time in %.1f s: %.0f seeds and %.2f million events a minute\n",
         (unsigned long long)sum->seeds, (unsigned long long)sum->events, (double)sum->simulated_ms / 3.6e6, seconds,
         (double)sum->seeds * 60 / seconds, (double)sum->events * 60e-6 / seconds);
-    printf("%llu faults, among them %llu kills (%llu learner restarts), %llu messages lost, %llu repeated, %llu late\n",
-           (unsigned long long)faults, (unsigned long long)sum->kills, (unsigned long long)sum->restarts,
-           (unsigned long long)sum->faults[FAULT_DROP], (unsigned long long)sum->faults[FAULT_DUPLICATE],
-           (unsigned long long)sum->faults[FAULT_DELAY]);
-    printf("%llu duplicate groups, %llu leases expired, %llu revived, %llu copies; samples lost 0, trained twice 0\n",
-           (unsigned long long)sum->duplicates, (unsigned long long)sum->expired, (unsigned long long)sum->revived,
-           (unsigned long long)sum->copies);
+    printf("%llu kills survived; of %llu samples %llu lost, %llu trained on twice; useful share of those generated: "
+           "%.2f\n",
+           (unsigned long long)sum->kills, (unsigned long long)sum->samples, (unsigned long long)sum->lost,
+           (unsigned long long)sum->twice, sum->made ? (double)sum->samples / (double)sum->made : 0);
 }
 
 static int check_rows(uint64_t seeds) {

@@ -79,6 +79,10 @@ void network_send(struct sim *sim, uint32_t from, uint32_t to, enum channel chan
     buf_deinit(&frame);
 }
 
+bool network_is_full(struct sim *sim) {
+    return takes(sim, FAULT_FULL, 0);
+}
+
 /* ---- arriving ---- */
 
 /* The connection is still the one over which it was sent. */

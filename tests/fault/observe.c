@@ -19,6 +19,7 @@ struct seen_lease {
 };
 
 struct observer {
+    const struct peer *sender; /* of the message; compared, never read */
     struct seen_lease leases[PLACES];
     uint32_t used;
     uint8_t slots[WORK_GENERATE + 1][STEPS + 1][SLOTS];
@@ -55,6 +56,7 @@ void observer_before(struct sim *sim, struct observer *observer, const struct hu
     (void)sim;
     const struct peer *peer = hub_peer(hub, connection);
     observer->message = message;
+    observer->sender = peer;
     observer->progress = peer ? peer->progress : 0;
     observer->tick_ms = hub->last_tick_ms;
 }
@@ -76,13 +78,19 @@ static bool got_on(const struct observer *observer, const struct seen_lease *bef
     return false;
 }
 
-static void watch_freed(struct sim *sim, const struct observer *observer, const struct hub *hub, uint8_t from) {
+/* Credit belongs to (peer, incarnation): nobody lets go of another's lease. */
+static void watch_freed(struct sim *sim, const struct observer *observer, const struct hub *hub,
+                        const struct seen_lease *before) {
+    uint8_t from = before->status;
     static const enum row rows[3][3] = {
         {ROW_LEASE_ACTIVE_GIVEN_BACK, ROW_LEASE_ACTIVE_NOT_HELD, ROW_LEASE_ACTIVE_GONE},
         {ROW_LEASE_EXPIRED_GIVEN_BACK, ROW_LEASE_EXPIRED_NOT_HELD, ROW_LEASE_EXPIRED_GONE},
         {ROW_LEASE_CLOSED_GIVEN_BACK, ROW_LEASE_CLOSED_NOT_HELD, ROW_LEASE_CLOSED_GONE}};
     const enum row *row = rows[from - LEASE_STATUS_ACTIVE];
-    bool is_delivery = observer->message && observer->message->type == MESSAGE_SCORED;
+    int type = observer->message ? (int)observer->message->type : -1;
+    bool is_delivery = type == MESSAGE_SCORED;
+    if ((type == MESSAGE_GIVE_BACK || type == MESSAGE_HEARTBEAT) && before->peer != observer->sender)
+        sim_fail(sim, "section 3: a lease is let go of by another peer than its holder");
     if (hub->counts.given_back > observer->counts.given_back)
         sim_row(sim, row[0]);
     else if (observer->message && observer->message->type == MESSAGE_HEARTBEAT)
@@ -126,11 +134,11 @@ static void watch_leases(struct sim *sim, struct observer *observer, const struc
         bool is_new = lease->status != LEASE_STATUS_FREE && lease->number != before->number;
         bool was = before->status != LEASE_STATUS_FREE;
         if (was && (is_new || lease->status == LEASE_STATUS_FREE))
-            watch_freed(sim, observer, hub, before->status);
+            watch_freed(sim, observer, hub, before);
         else if (was)
             watch_kept(sim, observer, before, lease);
         if (is_new && lease->status == LEASE_STATUS_ACTIVE)
-            sim_row(sim, ROW_LEASE_GRANTED);
+            sim_row(sim, lease->slot->active > 1 ? ROW_LEASE_COPIED : ROW_LEASE_GRANTED);
         *before =
             (struct seen_lease){lease->number, lease->tokens_done, lease->peer, lease->deadline_ms, lease->status};
     }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/proto.h"
 #include "tests/fault/sim.h"
@@ -11,7 +12,7 @@ struct reward {
     struct worker *worker;
     struct sim *sim;
     uint32_t index; /* process */
-    bool was_ready;
+    bool was_ready, old_build;
     char endpoint[32];
     struct map sent; /* leases whose group went to the hub */
 };
@@ -68,9 +69,31 @@ static void watch_sent(struct reward *reward, const void *frame, size_t bytes) {
     arena_deinit(&arena);
 }
 
+/* In place of all that a worker of another build says: its hello. */
+static void send_hello(struct reward *reward) {
+    struct sim *sim = reward->sim;
+    struct text none = text_of("");
+    struct message message = {.type = MESSAGE_HELLO};
+    message.hello = (struct message_hello){.protocol = PROTOCOL_VERSION + 1,
+                                           .role = ROLE_REWARD,
+                                           .name = text_of(sim_name(reward->index)),
+                                           .host = text_of("host"),
+                                           .incarnation = 1,
+                                           .fingerprint = {none, none, none, none},
+                                           .endpoint = text_of(reward->endpoint),
+                                           .key = none};
+    network_send(sim, reward->index, LEARNER, CHANNEL_CONTROL, sim->processes[reward->index].control, &message);
+}
+
 static bool on_control(void *context, const void *frame, size_t bytes) {
     struct reward *reward = context;
+    if (network_is_full(reward->sim))
+        return false;
     watch_sent(reward, frame, bytes);
+    if (reward->old_build) {
+        send_hello(reward);
+        return true;
+    }
     network_send_frame(reward->sim, reward->index, LEARNER, CHANNEL_CONTROL,
                        reward->sim->processes[reward->index].control, frame, bytes);
     return true;
@@ -84,6 +107,8 @@ static void on_actor(void *context, uint64_t peer, const struct message *message
         if (!learner_answered(sim, message->answer.lease))
             sim_fail(sim, "W1: %s acknowledges what the hub has not", sim_name(reward->index));
     }
+    if (peer == sim->stranger)
+        sim_check_refused(sim, message);
     for (uint32_t a = 0; a < ACTORS; a++)
         if (sim->group_links[a][reward->index - ACTORS] == peer) {
             network_send(sim, reward->index, a, CHANNEL_GROUPS, peer, message);
@@ -94,6 +119,11 @@ static void on_actor(void *context, uint64_t peer, const struct message *message
 static void watch(struct reward *reward, enum status status) {
     struct sim *sim = reward->sim;
     worker_check(reward->worker);
+    if (status == STATUS_CONFIG && reward->old_build && strstr(status_message(), "protocol")) {
+        sim_row(sim, ROW_WORKER_REFUSED_FOR_GOOD);
+        faults_kill(sim, reward->index);
+        return;
+    }
     if (status != STATUS_OK)
         sim_fail(sim, "%s ends: %s", sim_name(reward->index), status_message());
     bool ready = worker_ready(reward->worker);
@@ -106,7 +136,9 @@ void reward_start(struct sim *sim, uint32_t index) {
     struct reward *reward = calloc(1, sizeof *reward);
     if (!reward)
         abort();
-    *reward = (struct reward){.sim = sim, .index = ACTORS + index};
+    struct process *process = &sim->processes[ACTORS + index];
+    *reward = (struct reward){.sim = sim, .index = ACTORS + index, .old_build = process->old_build};
+    process->old_build = false;
     snprintf(reward->endpoint, sizeof reward->endpoint, "ipc:///groups%u", index);
     struct worker_settings settings = {.name = text_of(sim_name(ACTORS + index)),
                                        .host = text_of("host"),

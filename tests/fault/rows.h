@@ -64,6 +64,10 @@
     X(WORKER_RESENT, "reward worker's group: sent no answer, another hub sent again")                                  \
     X(WORKER_ANSWERED, "reward worker's group: sent answer to the actor forgotten")                                    \
     X(WORKER_DRAINED, "reward worker: joined stop drained")                                                            \
+    X(CLIENT_REFUSED_FOR_GOOD, "actor: joining, joined refused for good ends")                                         \
+    X(WORKER_REFUSED_FOR_GOOD, "reward worker: joining refused for good ends")                                         \
+    X(LEASE_COPIED, "lease: - nothing is open, an old lease's copy granted ACTIVE")                                    \
+    X(CANARY_REFUSED, "hub: a wrong canary refused")                                                                   \
     X(COURSE_OFFER_STEP, "learner: a version is there, its step is offered")                                           \
     X(COURSE_OFFER_EVAL, "learner: an evaluation is wanted and offered")                                               \
     X(COURSE_RETIRE, "learner: a version that nothing samples from is retired")                                        \

@@ -25,7 +25,14 @@ uint64_t sim_incarnation(struct sim *sim) {
 }
 
 int64_t sim_clock(const struct sim *sim, uint32_t process) {
-    return sim->now_ms - sim->processes[process].behind_ms;
+    return sim->now_ms - sim->hosts[process % HOSTS].behind_ms;
+}
+
+int64_t sim_stands_until(const struct sim *sim, uint32_t process) {
+    int64_t stopped_ms = sim->processes[process].paused_until_ms;
+    int64_t suspended_ms = sim->hosts[process % HOSTS].suspended_until_ms;
+    int64_t until_ms = stopped_ms > suspended_ms ? stopped_ms : suspended_ms;
+    return until_ms > sim->now_ms ? until_ms : 0;
 }
 
 struct fingerprint sim_fingerprint(bool other_class) {
@@ -82,6 +89,19 @@ void sim_fail(struct sim *sim, const char *format, ...) {
         fflush(stdout);
     }
     _Exit(1);
+}
+
+const char *sim_label(const struct sim *sim, uint32_t process) {
+    return sim_name(sim->has_namesakes && process == ACTORS - 1 ? 0 : process);
+}
+
+void sim_check_refused(struct sim *sim, const struct message *message) {
+    char ours[16], theirs[16];
+    snprintf(ours, sizeof ours, "%d", PROTOCOL_VERSION);
+    snprintf(theirs, sizeof theirs, "%d", PROTOCOL_VERSION + 1);
+    const char *reason = message->type == MESSAGE_REFUSE ? message->refuse.reason.data : "";
+    if (message->type != MESSAGE_REFUSE || message->refuse.again || !strstr(reason, ours) || !strstr(reason, theirs))
+        sim_fail(sim, "section 3: another protocol is answered by %s \"%s\"", message_name(message->type), reason);
 }
 
 const char *sim_name(uint32_t process) {
@@ -191,6 +211,9 @@ static void handle(struct sim *sim, struct event *event) {
     case EVENT_DURABLE:
         learner_durable(sim);
         break;
+    case EVENT_CLOCK:
+        faults_clock(sim, event->process, event->argument);
+        break;
     case EVENT_FAULT:
         faults_apply(sim, event->argument);
         break;
@@ -203,14 +226,15 @@ static void handle(struct sim *sim, struct event *event) {
 /* Events of a process that is dead are void; those of one that stands still wait for it. */
 static void dispatch(struct sim *sim, struct event *event) {
     const struct process *process = &sim->processes[event->process];
-    bool of_process = event->kind != EVENT_FAULT && event->kind != EVENT_START;
-    if (of_process && (event->life != process->life || !process->alive)) {
+    bool of_life = event->kind != EVENT_FAULT && event->kind != EVENT_START && event->kind != EVENT_CLOCK;
+    bool of_process = of_life || event->kind == EVENT_START;
+    if (of_life && (event->life != process->life || !process->alive)) {
         sim->flight_count -= event->kind == EVENT_FRAME;
         free(event->frame);
         return;
     }
-    if (of_process && process->paused_until_ms > sim->now_ms) {
-        event->at_ms = process->paused_until_ms;
+    if (of_process && sim_stands(sim, event->process)) {
+        event->at_ms = sim_stands_until(sim, event->process);
         sim_push(sim, event);
         return;
     }
@@ -242,6 +266,10 @@ static void draw_run(struct sim *sim) {
     if (!sim->disturbed)
         return;
     sim->has_extra = sim_draw(sim, 4) == 0;
+    sim->has_namesakes = sim_draw(sim, 4) == 0;
+    sim->has_class = sim_draw(sim, 8) == 0;
+    sim->is_strict = sim_draw(sim, 2) == 0;
+    sim->is_mixed = sim->has_class && !sim->is_strict;
     draw_poison(sim);
 }
 

@@ -30,6 +30,7 @@ enum {
     WORKERS = 2,
     LEARNER = ACTORS + WORKERS, /* process number */
     PROCESSES,
+    HOSTS = 2, /* of process i: i % HOSTS */
     LAG_MAX = 3,
     ELEMENTS = 160, /* bf16, in ten chunks: more than FETCH_WINDOW */
     WEIGHT_BYTES = ELEMENTS * 2,
@@ -86,11 +87,19 @@ enum fault {
     FAULT_DUPLICATE,
     FAULT_DELAY, /* behind what is sent later */
     FAULT_TRUNCATE,
-    FAULT_CORRUPT, /* a chunk of weights, under a right or a wrong hash */
-    FAULT_FOREIGN, /* groups of another run, configuration, version or shape */
-    FAULT_LEARNER, /* killed, resumed from its checkpoint */
-    FAULT_DISK,    /* a checkpoint cannot be written */
-    FAULT_DAMAGE,  /* the newest checkpoint is damaged when the learner comes back */
+    FAULT_CORRUPT,  /* a chunk of weights, under a right or a wrong hash */
+    FAULT_FOREIGN,  /* groups of another run, configuration, version or shape */
+    FAULT_LEARNER,  /* killed, resumed from its checkpoint */
+    FAULT_DISK,     /* a checkpoint cannot be written */
+    FAULT_DAMAGE,   /* the newest checkpoint is damaged when the learner comes back */
+    FAULT_SUSPEND,  /* a whole host: its clocks jump ahead, at once or after a while of standing still */
+    FAULT_BROKEN,   /* what an actor makes is not finite, or refused: given back with a fault */
+    FAULT_CANARY,   /* a bit of an actor's weights flips as they are loaded */
+    FAULT_BUILD,    /* a process of another protocol comes up in place of the right one */
+    FAULT_FULL,     /* a socket takes nothing more */
+    FAULT_FORGED,   /* a peer speaks of leases that others hold */
+    FAULT_CLASS,    /* an actor of another class says hello */
+    FAULT_NAMESAKE, /* an actor of a name that another has says hello */
     FAULT_COUNT
 };
 
@@ -102,8 +111,10 @@ struct process {
     peer_id control; /* its connection at the hub; those below `cut_below` carry nothing any more */
     peer_id cut_below;
     int64_t paused_until_ms, slow_until_ms, stalled_until_ms;
-    int64_t behind_ms; /* its clock */
-    bool stopping;     /* drains */
+    int64_t broken_until_ms;
+    bool damages, old_build; /* FAULT_CANARY, FAULT_BUILD: still to come */
+    bool was_damaged;
+    bool stopping; /* drains */
     int64_t leave_ms;
 };
 
@@ -126,8 +137,10 @@ struct sim {
     uint32_t skipped_step; /* its update is skipped; STEPS: none */
     bool has_poison;       /* a question kills whoever answers it: */
     struct work_key poison;
-    bool skips_stuck; /* run.skip_stuck; without it such a question ends the run (I8) */
-    bool is_mixed;    /* actors of another class have their part in the result */
+    bool skips_stuck;          /* run.skip_stuck; without it such a question ends the run (I8) */
+    bool has_class, is_strict; /* actor 2 is of another class, which run.determinism = strict refuses */
+    bool is_mixed;             /* it is admitted: the result is not the undisturbed run's */
+    bool has_namesakes;        /* actor 4 has the name of actor 0 */
     bool disturbed, logs;
     struct content reference[STEPS + 1]; /* the undisturbed run, without any process */
     int64_t now_ms;
@@ -143,8 +156,12 @@ struct sim {
     uint32_t burst[FAULT_COUNT];                             /* messages that the fault still takes */
     uint32_t latency_ms;
     peer_id group_links[ACTORS][WORKERS]; /* an actor's connection at a worker; 0: none */
+    peer_id stranger;                     /* the newest connection of none of the processes */
     /* processes */
     struct process processes[PROCESSES];
+    struct host {
+        int64_t suspended_until_ms, behind_ms; /* behind: its clock */
+    } hosts[HOSTS];
     struct actor *actors[ACTORS];
     struct reward *rewards[WORKERS];
     struct learner *learner;
@@ -153,12 +170,16 @@ struct sim {
     struct planned faults[FAULTS_MAX];
     uint32_t fault_count, fault_counts[FAULT_COUNT];
     bool has_extra;
-    uint64_t events;
+    uint64_t events, samples_made;
     uint64_t *rows; /* [ROW_COUNT] shared between the processes of main.c */
 };
 
 struct totals {
     uint64_t seeds, events, kills, duplicates, expired, revived, copies, restarts, simulated_ms, faults[FAULT_COUNT];
+    uint64_t stuck; /* runs that ended by I8, as they had to */
+    /* Of the history that each run ended with: samples that it needs, of them not trained on or evaluated, and once too often. */
+    uint64_t samples, lost, twice;
+    uint64_t made; /* by actors, wanted or not */
 };
 
 /* history.c: sim->reference. */
@@ -175,9 +196,16 @@ void sim_print_log(void);
 extern bool sim_log_all; /* each line at once */
 extern char sim_cache[]; /* an empty directory */
 const char *sim_name(uint32_t process);
+/* What it calls itself. */
+const char *sim_label(const struct sim *sim, uint32_t process);
 uint64_t sim_incarnation(struct sim *sim);
 /* What this process takes for the time. */
 int64_t sim_clock(const struct sim *sim, uint32_t process);
+/* Stopped, or its host is suspended, until then; 0: not. */
+int64_t sim_stands_until(const struct sim *sim, uint32_t process);
+static inline bool sim_stands(const struct sim *sim, uint32_t process) {
+    return sim_stands_until(sim, process) > 0;
+}
 struct fingerprint sim_fingerprint(bool other_class);
 bool sim_is_poison(const struct sim *sim, const struct work_key *key);
 
@@ -190,6 +218,7 @@ enum event_kind {
     EVENT_TURN,
     EVENT_TRAINED,
     EVENT_DURABLE,
+    EVENT_CLOCK,
     EVENT_FAULT,
     EVENT_START
 };
@@ -215,6 +244,8 @@ void network_send_frame(struct sim *sim, uint32_t from, uint32_t to, enum channe
                         const void *frame, size_t bytes);
 /* Hand a frame to its process. */
 void network_arrive(struct sim *sim, struct event *event);
+/* FAULT_FULL: what was to be sent is not taken. */
+bool network_is_full(struct sim *sim);
 void network_cut(struct sim *sim, uint32_t process, bool noticed);
 
 /* ---- learner.c, hub.c ---- */
@@ -227,6 +258,11 @@ void learner_tick(struct sim *sim);
 void learner_message(struct sim *sim, peer_id connection, const struct message *message);
 void learner_fetch(struct sim *sim, uint32_t from, const struct message *message);
 void learner_malformed(struct sim *sim, peer_id connection);
+/* A message of a peer that is none of the processes. */
+void learner_stranger(struct sim *sim, const struct message *message);
+/* As a hello of another protocol must be refused: for good, naming both. */
+void sim_check_refused(struct sim *sim, const struct message *message);
+void learner_forge(struct sim *sim);
 void learner_disconnected(struct sim *sim, peer_id connection);
 void learner_turn(struct sim *sim);
 void learner_trained(struct sim *sim);
@@ -261,6 +297,8 @@ void actor_weights(struct sim *sim, uint32_t index, const struct message *messag
 void actor_worker(struct sim *sim, uint32_t index, uint32_t worker, const struct message *message);
 void actor_malformed(struct sim *sim, uint32_t index);
 void actor_drain(struct sim *sim, uint32_t index);
+/* In this life or an earlier one. */
+bool actor_was_damaged(const struct sim *sim, const char *label);
 
 /* ---- reward.c ---- */
 void reward_start(struct sim *sim, uint32_t index);
@@ -272,12 +310,15 @@ void reward_malformed(struct sim *sim, uint32_t index);
 void reward_drain(struct sim *sim, uint32_t index);
 
 /* ---- faults.c ---- */
+extern const char *const fault_names[FAULT_COUNT];
 void faults_plan(struct sim *sim);
 /* Those whose step came are scheduled. */
 void faults_step(struct sim *sim);
 void faults_apply(struct sim *sim, uint64_t number);
 /* The process stops at once and comes back later. */
 void faults_kill(struct sim *sim, uint32_t process);
+/* A host comes back with a clock that stood still, and catches up later: stood_ms 0. */
+void faults_clock(struct sim *sim, uint32_t host, uint64_t stood_ms);
 /* All that were planned were carried out, every kind that each seed must have among them. */
 bool faults_done(const struct sim *sim);
 
