@@ -83,7 +83,7 @@ struct course_action {
     bool begun;                    /* CHECKPOINT: this one was given before, and must be whole now */
 };
 
-/* A course without versions. steps and checkpoint_every above 0. */
+/* A course without versions. checkpoint_every above 0; of no steps version 0 is evaluated. */
 void course_init(struct course *course, const struct course_settings *settings);
 /* Version `number` is there: restored before course_start, or made by training the step before it. Ascending. evaluated: its
  * outcomes are written down already. */

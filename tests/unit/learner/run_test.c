@@ -232,6 +232,7 @@ static void a_finished_run_is_lengthened_to_the_bits_of_a_longer_one(void **stat
         begin(&f);
         snprintf(option, sizeof option, "run.lag=%u", lag);
         ASSERT_OK(live(&f, "whole", (const char *const[]){option, NULL}));
+        ASSERT_OK(live(&f, "parts", (const char *const[]){option, "run.steps=0", NULL}));
         ASSERT_OK(live(&f, "parts", (const char *const[]){option, "run.steps=3", NULL}));
         assert_int_equal(last_state(&f, "parts").step, 3);
         ASSERT_OK(live(&f, "parts", (const char *const[]){option, NULL}));
