@@ -1,26 +1,21 @@
 #include "actor/engine.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "actor/stage.h"
+#include "actor/engine_internal.h"
 #include "common/base/build.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/base/queue.h"
 #include "common/compute/device.h"
-#include "common/compute/ops.h"
 #include "proto/proto.h"
 
 /* Commands: at most one to generate and one to cancel for each lease held, and again as many for those revoked while a
  * pass runs. */
 #define COMMANDS_MAX (4 * HELD_MAX)
 #define EVENTS_MAX (2 * HELD_MAX)
-/* Rows for prompts beside one row for each sample in flight. */
-#define PROMPT_ROWS 256
 #define PROGRESS_MS 100
 #define IDLE_MS 200
 /* Making a model, loading weights and the first pass (the canary) may take this long: a cold device, and memory that is
@@ -28,53 +23,9 @@
 #define LOAD_MS_LEAST 60000
 #define LOAD_BYTES_PER_MS 100000
 
-enum command_type { COMMAND_OPEN, COMMAND_GENERATE, COMMAND_CANCEL, COMMAND_LOAD, COMMAND_STAGE, COMMAND_PATCH };
-
-struct command {
-    enum command_type type;
-    struct model_config config; /* OPEN */
-    int32_t positions, valid_vocab;
-    uint64_t lease; /* CANCEL */
-    void *weights;  /* LOAD: taken */
-    struct message_manifest manifest;
-    struct chain *chain;               /* STAGE: taken */
-    struct generation_request request; /* GENERATE: its arrays lie behind the command */
-    struct digest version;
-};
-
-/* What the generator does not know of a group. */
-struct record {
-    uint64_t lease;
-    struct digest version;
-    int64_t since_ms;
-};
-
-struct engine {
-    struct engine_settings settings;
-    pthread_t thread;
-    struct queue *commands, *events;
-    struct engine_event *last; /* FAILED, made at the start: the end is told without memory too */
-    atomic_bool stop;
-    char backend[16], chip[32], arithmetic[96]; /* of the device, for the fingerprint */
-
-    /* the thread's own */
-    struct device *device;
-    struct model_config config;
-    int32_t positions, valid_vocab;
-    struct model *model;
-    struct generator *generator;
-    struct digest loaded;
-    struct stage *stage;
-    bool patch_due;  /* load what is staged when it is */
-    bool canary_due; /* of the loaded version; answers wait for it */
-    struct record *records; /* [settings.groups_max] */
-    int32_t record_count;
-    int64_t progress_ms;
-};
-
 /* ---- events ---- */
 
-static struct engine_event *event_create(enum engine_event_type type, size_t more_bytes) {
+struct engine_event *engine_event_create(enum engine_event_type type, size_t more_bytes) {
     struct engine_event *event = calloc(1, sizeof *event + more_bytes);
     if (event)
         event->type = type;
@@ -83,7 +34,7 @@ static struct engine_event *event_create(enum engine_event_type type, size_t mor
 
 /* Hand the event over; it is lost when the transport thread has not looked for thousands of events, which ends the
  * process. */
-static enum status emit(struct engine *engine, struct engine_event *event) {
+enum status engine_emit(struct engine *engine, struct engine_event *event) {
     if (!event)
         return fail(STATUS_NO_MEMORY, "no memory: an event of the generation");
     if (queue_push(engine->events, event, 0) == STATUS_OK)
@@ -93,19 +44,19 @@ static enum status emit(struct engine *engine, struct engine_event *event) {
 }
 
 static enum status emit_refused(struct engine *engine, uint64_t lease) {
-    struct engine_event *event = event_create(ENGINE_REFUSED, 0);
+    struct engine_event *event = engine_event_create(ENGINE_REFUSED, 0);
     if (event) {
         event->lease = lease;
         snprintf(event->reason, sizeof event->reason, "%s", status_message());
     }
-    return emit(engine, event);
+    return engine_emit(engine, event);
 }
 
 /* A copy in one block: the event, the samples, their ids and log-probabilities. */
 static enum status emit_generated(struct engine *engine, const struct generated_group *group, int64_t since_ms) {
     size_t samples_bytes = group->sample_count * sizeof *group->samples;
     struct engine_event *event =
-        event_create(ENGINE_GENERATED, samples_bytes + group->tokens * (sizeof(int32_t) + sizeof(float)));
+        engine_event_create(ENGINE_GENERATED, samples_bytes + group->tokens * (sizeof(int32_t) + sizeof(float)));
     if (event) {
         event->generation_ms = (uint32_t)(clock_boot_ms() - since_ms);
         event->group = *group;
@@ -120,7 +71,7 @@ static enum status emit_generated(struct engine *engine, const struct generated_
             at += sample->count * sizeof *sample->logprobs;
         }
     }
-    return emit(engine, event);
+    return engine_emit(engine, event);
 }
 
 static enum status emit_progress(struct engine *engine) {
@@ -128,7 +79,7 @@ static enum status emit_progress(struct engine *engine) {
         return STATUS_OK;
     engine->progress_ms = clock_boot_ms() + PROGRESS_MS;
     struct engine_event *event =
-        event_create(ENGINE_PROGRESS, (size_t)engine->record_count * sizeof(struct client_progress));
+        engine_event_create(ENGINE_PROGRESS, (size_t)engine->record_count * sizeof(struct client_progress));
     if (event) {
         event->progress = (struct client_progress *)(event + 1);
         generator_count(engine->generator, &event->counters);
@@ -138,7 +89,7 @@ static enum status emit_progress(struct engine *engine) {
             event->progress_count += generator_find(engine->generator, progress->lease, &progress->progress);
         }
     }
-    return emit(engine, event);
+    return engine_emit(engine, event);
 }
 
 /* ---- commands, on the thread ---- */
@@ -171,121 +122,6 @@ static enum status do_generate(struct engine *engine, const struct command *comm
     return STATUS_OK;
 }
 
-static enum status create_generator(struct engine *engine, enum dtype type) {
-    const struct engine_settings *settings = &engine->settings;
-    struct generator_limits limits = {settings->in_flight, settings->in_flight + PROMPT_ROWS, settings->kv_tokens,
-                                      settings->groups_max};
-    TRY(model_create(engine->device, &engine->config, type, engine->positions, engine->valid_vocab, &engine->model));
-    if (engine->device->products[0])
-        log_event(LOG_INFO, "products", "by=\"%s\"", engine->device->products);
-    return generator_create(engine->model, &limits, &engine->generator);
-}
-
-/* ---- swapping ---- */
-
-/* The weights are in place: who goes on, who stands still. begin: when generation stopped. */
-static enum status swapped(struct engine *engine, struct digest weights, double begin) {
-    engine->loaded = weights;
-    for (int32_t i = 0; i < engine->record_count; i++)
-        generator_pause(engine->generator, engine->records[i].lease,
-                        !digest_equal(engine->records[i].version, engine->loaded));
-    generator_canary_begin(engine->generator);
-    engine->canary_due = true;
-    engine->progress_ms = 0; /* who stands still now is told at once */
-    struct engine_event *event = event_create(ENGINE_SWAPPED, 0);
-    if (event) {
-        event->weights = weights;
-        event->pause_ms = (uint32_t)((clock_seconds() - begin) * 1e3);
-    }
-    return emit(engine, event);
-}
-
-static enum status do_load(struct engine *engine, const struct command *command) {
-    const struct message_manifest *manifest = &command->manifest;
-    enum dtype type = (enum dtype)manifest->dtype;
-    if (!engine->generator)
-        TRY(create_generator(engine, type));
-    stage_destroy(&engine->stage); /* it begins at what is loaded now */
-    engine->patch_due = false;
-    double begin = clock_seconds();
-    struct model *model = engine->model;
-    if (type != model->type || manifest->elements != (uint64_t)model->layout->total)
-        return fail(STATUS_AGAIN, "version %u: weights of another type or size than before", manifest->version);
-    generator_park_all(engine->generator);
-    model->device->ops->upload(model->device, model->data, command->weights, manifest->payload_bytes);
-    TRY(model->device->ops->synchronize(model->device));
-    log_event(LOG_INFO, "weights_loaded", "version=%u seconds=%.3f", manifest->version, clock_seconds() - begin);
-    return swapped(engine, manifest->weights, begin);
-}
-
-/* The chain is not what it should be, and the weights are as they were; any other failure is final. */
-static enum status unpatched(struct engine *engine, struct digest weights, enum status status) {
-    if (status != STATUS_MISMATCH && status != STATUS_FORMAT)
-        return status;
-    struct engine_event *event = event_create(ENGINE_UNPATCHED, 0);
-    if (event) {
-        event->weights = weights;
-        snprintf(event->reason, sizeof event->reason, "%s", status_message());
-    }
-    return emit(engine, event);
-}
-
-/* On a CPU the generation has the cores; beside a GPU the host has nothing else to do. */
-static enum status do_stage(struct engine *engine, struct command *command) {
-    struct model *model = engine->model;
-    struct chain *chain = command->chain;
-    ASSERT(engine->generator); /* a chain begins at what is loaded */
-    stage_destroy(&engine->stage);
-    engine->patch_due = false;
-    if (model->type != DTYPE_BF16)
-        return unpatched(engine, chain->to,
-                         fail(STATUS_MISMATCH, "version %u: deltas onto fp32 weights", chain->version));
-    command->chain = NULL;
-    bool on_cpu = model->device->kind == DEVICE_CPU;
-    return stage_start(chain, engine->loaded, (uint64_t)model->layout->total, on_cpu ? model->data : NULL,
-                       on_cpu ? 1 : engine->settings.threads, &engine->stage);
-}
-
-static enum status apply(struct engine *engine, const struct patch *patch) {
-    const struct chain *chain = stage_chain(engine->stage);
-    double begin = clock_seconds();
-    generator_park_all(engine->generator);
-    TRY(patch_apply_on(patch, engine->model->device, engine->model->data));
-    log_event(LOG_INFO, "weights_patched", "version=%u deltas=%u bytes=%llu seconds=%.3f", chain->version,
-              chain->hop_count, (unsigned long long)chain_bytes(chain), clock_seconds() - begin);
-    return swapped(engine, chain->to, begin);
-}
-
-/* What is staged is loaded when it is due; while there is something to generate, nobody waits for the staging. */
-static enum status advance_stage(struct engine *engine, bool busy) {
-    const struct patch *patch;
-    if (!engine->stage || (!stage_done(engine->stage) && (busy || !engine->patch_due)))
-        return STATUS_OK;
-    enum status status = stage_wait(engine->stage, &patch);
-    if (status == STATUS_OK && !engine->patch_due)
-        return STATUS_OK;
-    if (status == STATUS_OK)
-        status = apply(engine, patch);
-    if (status != STATUS_OK)
-        status = unpatched(engine, stage_chain(engine->stage)->to, status);
-    stage_destroy(&engine->stage);
-    engine->patch_due = false;
-    return status;
-}
-
-static enum status take_canary(struct engine *engine) {
-    struct digest canary;
-    if (!engine->canary_due || generator_canary(engine->generator, &canary) != GENERATOR_CANARY_DONE)
-        return STATUS_OK;
-    engine->canary_due = false;
-    struct engine_event *event = event_create(ENGINE_CANARY, 0);
-    if (event) {
-        event->weights = engine->loaded;
-        event->canary = canary;
-    }
-    return emit(engine, event);
-}
-
 /* ---- the thread ---- */
 
 static void allow_for_load(const struct engine *engine, const struct message_manifest *manifest) {
@@ -310,9 +146,9 @@ static enum status do_command(struct engine *engine, struct command *command) {
         return STATUS_OK;
     case COMMAND_LOAD:
         allow_for_load(engine, &command->manifest);
-        return do_load(engine, command);
+        return swap_load(engine, command);
     case COMMAND_STAGE:
-        return do_stage(engine, command);
+        return swap_stage(engine, command);
     case COMMAND_PATCH:
         engine->patch_due = engine->stage; /* NULL: it was refused, and the event is on its way */
         return STATUS_OK;
@@ -354,11 +190,11 @@ static enum status generate(struct engine *engine) {
     bool busy = false;
     while (!atomic_load(&engine->stop)) {
         TRY(take_commands(engine, busy));
-        TRY(advance_stage(engine, busy));
+        TRY(swap_advance(engine, busy));
         busy = false;
         if (engine->generator) {
             TRY(generator_step(engine->generator, &busy));
-            TRY(take_canary(engine));
+            TRY(swap_take_canary(engine));
             TRY(take_finished(engine));
         }
         TRY(emit_progress(engine));
@@ -377,7 +213,7 @@ static void *run_thread(void *argument) {
         snprintf(engine->arithmetic, sizeof engine->arithmetic, "%s", engine->device->arithmetic);
         snprintf(engine->backend, sizeof engine->backend, "%s", engine->device->kind == DEVICE_CPU ? "cpu" : "cuda");
         log_event(LOG_INFO, "device", "name=\"%s\" threads=%d", engine->device->name, engine->device->threads);
-        status = emit(engine, event_create(ENGINE_PROGRESS, 0));
+        status = engine_emit(engine, engine_event_create(ENGINE_PROGRESS, 0));
     }
     if (status == STATUS_OK)
         status = generate(engine);
@@ -428,7 +264,7 @@ enum status engine_start(const struct engine_settings *settings, struct engine *
     TRY_GOTO(queue_create(COMMANDS_MAX, &engine->commands), failed);
     TRY_GOTO(queue_create(EVENTS_MAX, &engine->events), failed);
     engine->records = calloc((size_t)settings->groups_max, sizeof *engine->records);
-    engine->last = event_create(ENGINE_FAILED, 0);
+    engine->last = engine_event_create(ENGINE_FAILED, 0);
     if (!engine->records || !engine->last) {
         status = fail(STATUS_NO_MEMORY, "no memory: engine of %d groups", settings->groups_max);
         goto failed;
