@@ -325,15 +325,19 @@ static void *serve(void *argument) {
 /* ---- life ---- */
 
 /* Actors that come over the network fetch weights over the network. */
-static enum status check_reach(const char *control, const char *weights) {
-    enum endpoint_kind control_kind, weights_kind;
+static enum status check_reach(const char *control, const char *weights, const char *advertise) {
+    const char *name = *advertise ? "hub.advertise" : "hub.weights", *told = *advertise ? advertise : weights;
+    enum endpoint_kind control_kind, told_kind;
     TRY(endpoint_parse(control, &control_kind));
-    TRY(endpoint_parse(weights, &weights_kind));
-    if (control_kind == ENDPOINT_NETWORK && weights_kind != ENDPOINT_NETWORK)
+    if (endpoint_parse(told, &told_kind) != STATUS_OK) {
+        char reason[STATUS_MESSAGE_BYTES];
+        snprintf(reason, sizeof reason, "%s", status_message());
+        return fail(STATUS_CONFIG, "%s = %s", name, reason);
+    }
+    if (control_kind == ENDPOINT_NETWORK && told_kind != ENDPOINT_NETWORK)
         return fail(STATUS_CONFIG,
-                    "hub.weights = %s: hub.control = %s is for other hosts, and they need the weights: "
-                    "tcp://*:PORT",
-                    weights, control);
+                    "%s = %s: hub.control = %s is for other hosts, and they need the weights: tcp://*:PORT", name, told,
+                    control);
     return STATUS_OK;
 }
 
@@ -341,7 +345,7 @@ static enum status open_all(struct hub_server *server, const struct hub_server_s
     const struct run_config *config = settings->config;
     const struct transport_settings keys = {config->net_key, config->net_learner_key, config->net_allow};
     char weights_endpoint[ENDPOINT_BYTES_MAX + 1];
-    TRY(check_reach(settings->control, settings->weights));
+    TRY(check_reach(settings->control, settings->weights, config->hub_advertise));
     TRY(collect_create(&server->collect));
     TRY(queue_create(CALLS_MAX, &server->calls));
     TRY(store_create(&server->store));
@@ -361,7 +365,7 @@ static enum status open_all(struct hub_server *server, const struct hub_server_s
     TRY(socket_bind(server->transport, &weights, &server->weights));
     TRY(socket_endpoint(server->weights, weights_endpoint));
     struct hub_settings hub = settings->hub;
-    hub.weights_endpoint = weights_endpoint;
+    hub.weights_endpoint = config->hub_advertise[0] ? config->hub_advertise : weights_endpoint;
     hub.files = store_files(server->store, &hub.file_count);
     const struct hub_events events = {server, on_send, on_filled, on_completed, on_withdrawn, on_alarm, on_describe};
     TRY(hub_create(&hub, &events, &server->hub));

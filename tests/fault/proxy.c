@@ -18,7 +18,7 @@
 
 #define LINKS_MAX 8
 #define PIPES_MAX                                                                                                      \
-    256 /* five peers of a control and two groups sockets, with room for those that are only now found dead */
+    256 /* five peers of a control, three of a weights and two groups sockets, with room for those that are only now found dead */
 #define POLL_MS 20
 
 struct link {

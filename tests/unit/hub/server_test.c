@@ -303,6 +303,31 @@ static void weights_must_be_in_reach_of_those_who_come_over_the_network(void **s
     assert_int_equal(strncmp(status_message(), "hub.weights = ipc://", 20), 0);
 }
 
+/* Behind a NAT, in a container: the weights are reached by another address than the one that is bound. */
+static void actors_are_told_the_advertised_address_of_the_weights(void **state) {
+    (void)state;
+    struct hub_server *second = NULL;
+    char other_control[160], other_weights[160];
+    snprintf(other_control, sizeof other_control, "%s2", control);
+    snprintf(other_weights, sizeof other_weights, "%s2", weights);
+    struct run_config own = *config;
+    struct hub_server_settings settings = {.hub = fake_settings(),
+                                           .control = other_control,
+                                           .weights = other_weights,
+                                           .config = &own,
+                                           .model_directory = ""};
+    snprintf(own.hub_advertise, sizeof own.hub_advertise, "tcp//learner:5556");
+    ASSERT_FAILS(STATUS_CONFIG, hub_server_start(&settings, &second));
+    assert_int_equal(strncmp(status_message(), "hub.advertise = tcp//learner:5556: ", 35), 0);
+    snprintf(own.hub_advertise, sizeof own.hub_advertise, "tcp://*:15556");
+    ASSERT_OK(hub_server_start(&settings, &second));
+    void *actor = connect_to(other_control);
+    struct message hello = fake_hello(ROLE_ACTOR, 1, 100);
+    send_message(actor, &hello);
+    assert_string_equal(expect(actor, MESSAGE_WELCOME).welcome.weights.data, "tcp://*:15556");
+    hub_server_stop(&second, 0, "test over");
+}
+
 static void peers_are_told_bye_at_the_end(void **state) {
     (void)state;
     void *actor = connect_to(control);
@@ -330,6 +355,7 @@ int main(void) {
         TEST(withdrawn_work_and_an_interrupt_end_a_wait),
         TEST(a_second_hub_at_the_same_endpoint_is_refused),
         TEST(weights_must_be_in_reach_of_those_who_come_over_the_network),
+        TEST(actors_are_told_the_advertised_address_of_the_weights),
         TEST(peers_are_told_bye_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
