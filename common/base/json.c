@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +12,14 @@
 
 /* ---- reading ---- */
 
-/* jansson out of memory calls a text invalid, or leaves bytes out of a string and calls it read: what it allocates is watched. */
-static _Thread_local bool out_of_memory;
+/* jansson ignores that a buffer of its lexer could not grow: it leaves bytes out of a string, or writes past a block. So an allocation
+ * that fails ends the parse at once; what it held until then is lost, which a process without memory does not feel. */
+static _Thread_local jmp_buf *no_memory; /* of the parse at hand */
 
 static void *allocate(size_t bytes) {
     void *block = malloc(bytes);
-    out_of_memory = out_of_memory || !block;
+    if (!block && no_memory)
+        longjmp(*no_memory, 1);
     return block;
 }
 
@@ -47,18 +50,28 @@ static bool depth_allowed(const char *text, size_t bytes) {
     return true;
 }
 
+enum status json_load(const char *text, size_t bytes, size_t flags, const char *name, json_error_t *out_error,
+                      json_t **out_value) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_allocations);
+    jmp_buf here;
+    if (setjmp(here)) {
+        no_memory = NULL;
+        return fail(STATUS_NO_MEMORY, "%s: no memory to read its JSON", name);
+    }
+    no_memory = &here;
+    json_t *value = json_loadb(text, bytes, flags, out_error);
+    no_memory = NULL;
+    *out_value = value;
+    return STATUS_OK;
+}
+
 enum status json_parse(const char *text, size_t bytes, const char *name, json_t **out_value) {
     if (!depth_allowed(text, bytes))
         return fail(STATUS_FORMAT, "%s: JSON nested deeper than %d", name, JSON_DEPTH_MAX);
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_allocations);
     json_error_t error;
-    out_of_memory = false;
-    json_t *value = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (out_of_memory) {
-        json_decref(value);
-        return fail(STATUS_NO_MEMORY, "%s: no memory to read it", name);
-    }
+    json_t *value;
+    TRY(json_load(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, name, &error, &value));
     if (!value)
         return fail(STATUS_FORMAT, "%s: line %d, column %d: not valid JSON: %s", name, error.line, error.column,
                     error.text);

@@ -13,6 +13,9 @@
 
 #define JSON_DEPTH_MAX 16
 
+/* json_loadb that tells STATUS_NO_MEMORY from a text that is no JSON: *out_value NULL and out_error filled, as STATUS_OK. */
+enum status json_load(const char *text, size_t bytes, size_t flags, const char *name, json_error_t *out_error,
+                      json_t **out_value);
 /* Parse one text; name is what errors call it ("file.json", "file.jsonl:12"). STATUS_FORMAT. */
 enum status json_parse(const char *text, size_t bytes, const char *name, json_t **out_value);
 enum status json_read_file(const char *path, size_t bytes_max, json_t **out_value);

@@ -79,7 +79,9 @@ enum status json_cursor_value(struct json_cursor *cursor, size_t bytes_max, json
     size_t bytes = (size_t)(cursor->end - cursor->at);
     bool cut = bytes > bytes_max;
     json_error_t error;
-    json_t *value = json_loadb(cursor->at, cut ? bytes_max : bytes, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &error);
+    json_t *value;
+    TRY(json_load(cursor->at, cut ? bytes_max : bytes, JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, cursor->name, &error,
+                  &value));
     if (!value && cut && json_error_code(&error) == json_error_premature_end_of_input)
         return fail(STATUS_LIMIT, "%s: byte %zu: a value of more than %zu bytes", cursor->name,
                     (size_t)(cursor->at - cursor->start), bytes_max);
