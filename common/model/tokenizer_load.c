@@ -251,6 +251,14 @@ static enum status refuse(const struct document *document, const char *what, con
     return fail(STATUS_UNSUPPORTED, "%s: %s = %s: not built; %s", document->name, what, read, right);
 }
 
+/* A setting that is lost would be one that is off. */
+static enum status keep_setting(const struct document *document, json_t *object, const struct buf *key,
+                                json_t *take_value) {
+    if (json_object_set_new(object, key->data, take_value) == 0)
+        return STATUS_OK;
+    return fail(STATUS_NO_MEMORY, "%s: no memory to read it", document->name);
+}
+
 static enum status walk_model(struct document *document, struct json_cursor *cursor, struct buf *key) {
     bool more;
     TRY(json_cursor_enter_object(cursor));
@@ -267,7 +275,7 @@ static enum status walk_model(struct document *document, struct json_cursor *cur
         } else {
             json_t *value;
             TRY(json_cursor_value(cursor, SETTING_BYTES_MAX, &value));
-            json_object_set_new(document->model, key->data, value);
+            TRY(keep_setting(document, document->model, key, value));
         }
     }
 }
@@ -284,7 +292,7 @@ static enum status walk_document(struct document *document, struct json_cursor *
         } else {
             json_t *value;
             TRY(json_cursor_value(cursor, SETTING_BYTES_MAX, &value));
-            json_object_set_new(document->settings, key->data, value);
+            TRY(keep_setting(document, document->settings, key, value));
         }
     }
 }
