@@ -66,7 +66,12 @@ static enum status compare_config(const char *path, const struct run_config *con
     enum status status = config_defaults(&run_options, before);
     if (status == STATUS_OK)
         status = config_read_file(&run_options, before, path);
-    if (status == STATUS_OK && !digest_equal(run_config_digest(before), run_config_digest(config))) {
+    struct digest was, is;
+    if (status == STATUS_OK)
+        status = run_config_digest(before, &was);
+    if (status == STATUS_OK)
+        status = run_config_digest(config, &is);
+    if (status == STATUS_OK && !digest_equal(was, is)) {
         struct buf lines = {0}, keys = {0};
         run_config_diff(before, config, &lines);
         char *rest = lines.data, *line;

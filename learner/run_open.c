@@ -338,7 +338,7 @@ enum status run_set_up(struct run *run) {
                                      .checkpoint_every = (uint32_t)config->checkpoint_every};
     struct checkpoint checkpoint;
     course_init(&run->course, &course);
-    run->config_digest = run_config_digest(run->config);
+    TRY(run_config_digest(run->config, &run->config_digest));
     if (getrandom(&run->incarnation, sizeof run->incarnation, 0) != sizeof run->incarnation)
         return fail_errno("no random number for this incarnation");
     run->incarnation |= 1;

@@ -63,10 +63,11 @@ enum status config_set(const struct option_table *table, void *target, const cha
  * gives the same struct. Serves --print-config and the run directory's config.ini. */
 void config_print(const struct option_table *table, const void *target, bool with_help, struct buf *out);
 
-/* Digest over the SCOPE_RESULT keys' canonical text. */
-struct digest config_digest(const struct option_table *table, const void *target);
+/* Digest over the SCOPE_RESULT keys' canonical text. STATUS_NO_MEMORY. */
+enum status config_digest(const struct option_table *table, const void *target, struct digest *out_digest);
 
-/* The keys of that scope that differ, as "section.key: a -> b" lines. Returns their count. */
+/* The keys of that scope that differ, as "section.key: a -> b" lines. Returns their count; for
+ * people: out of memory it ends early. */
 size_t config_diff(const struct option_table *table, const void *a, const void *b, struct buf *out);
 
 #endif

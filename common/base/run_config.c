@@ -108,15 +108,15 @@ enum status run_config_check(const struct run_config *config) {
 
 /* ---- identity ---- */
 
-struct digest run_config_digest(const struct run_config *config) {
-    struct digest digest = config_digest(&run_options, config);
-    if (config->optim_schedule == SCHEDULE_CONSTANT)
-        return digest;
+enum status run_config_digest(const struct run_config *config, struct digest *out_digest) {
+    struct digest digest;
+    TRY(config_digest(&run_options, config, &digest));
     struct {
         struct digest options;
         int64_t steps;
     } both = {digest, config->run_steps};
-    return hash128(&both, sizeof both);
+    *out_digest = config->optim_schedule == SCHEDULE_CONSTANT ? digest : hash128(&both, sizeof both);
+    return STATUS_OK;
 }
 
 size_t run_config_diff(const struct run_config *a, const struct run_config *b, struct buf *out) {

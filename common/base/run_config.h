@@ -37,7 +37,7 @@ enum status run_config_check(const struct run_config *config);
 /* What two runs must have in common to be one: the digest of every option that decides the trained bits. Of run.steps it knows only
  * when the learning rate comes down to 0 there: else a longer run begins with the shorter one's bits. What the data are called is
  * not in it either: that they are the same is told by their content. */
-struct digest run_config_digest(const struct run_config *config);
+enum status run_config_digest(const struct run_config *config, struct digest *out_digest);
 /* The options because of which two digests differ, as config_diff. */
 size_t run_config_diff(const struct run_config *a, const struct run_config *b, struct buf *out);
 

@@ -118,13 +118,14 @@ enum status driver_open(const struct driver_options *options, struct driver **ou
     if (driver == NULL)
         return fail(STATUS_NO_MEMORY, "driver: out of memory");
     driver->options = *options;
-    driver->config_digest = run_config_digest(options->config);
     strcpy(driver->directory, "/tmp/candor-eval-XXXXXX");
     enum status status = STATUS_OK;
     if (mkdtemp(driver->directory) == NULL) {
         status = fail_errno("%s", driver->directory);
         driver->directory[0] = 0;
     }
+    if (status == STATUS_OK)
+        status = run_config_digest(options->config, &driver->config_digest);
     if (status == STATUS_OK)
         status = open_model(driver);
     if (status == STATUS_OK)
