@@ -277,15 +277,14 @@ static void turn(struct actor *a) {
 static enum status open_actor(struct actor *a) {
     struct engine_settings engine = {.device = "cpu", .threads = 1, .in_flight = 4, .kv_tokens = 256, .groups_max = 8};
     TRY(engine_start(&engine, &a->engine));
-    struct client_settings settings = {
-        .name = text_of("a"),
-        .host = text_of("h"),
-        .incarnation = 3,
-        .pid = 1,
-        .fingerprint = engine_fingerprint(a->engine),
-        .capacity_samples = 8,
-        .outbox_bytes = 1u << 20,
-        .cache = a->cache};
+    struct client_settings settings = {.name = text_of("a"),
+                                       .host = text_of("h"),
+                                       .incarnation = 3,
+                                       .pid = 1,
+                                       .fingerprint = engine_fingerprint(a->engine),
+                                       .capacity_samples = 8,
+                                       .outbox_bytes = 1u << 20,
+                                       .cache = a->cache};
     struct client_actions actions = {
         a,       on_control,  on_weights_open, on_fetch, on_worker, on_worker_close, on_worker_send, on_model_open,
         on_text, on_generate, on_cancel,       on_load,  on_stage,  on_patch};

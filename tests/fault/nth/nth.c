@@ -68,11 +68,25 @@ void nth_exempt(bool exempt) {
 
 /* ---- whether this call is the one ---- */
 
+int __real_open(const char *path, int flags, ...);
+int __real_close(int fd);
+
+static bool make_mark(void) {
+    static atomic_bool made;
+    if (!plan.mark || atomic_load(&made))
+        return true;
+    int fd = __real_open(plan.mark, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        __real_close(fd);
+    atomic_store(&made, fd >= 0);
+    return fd >= 0;
+}
+
 bool nth_fails(enum nth_class class) {
     if (exempted || !atomic_load(&armed) || plan.class != class)
         return false;
     uint64_t call = atomic_fetch_add(&calls, 1) + 1;
-    if (plan.at == 0 || call < plan.at || (call > plan.at && !plan.lasting))
+    if (plan.at == 0 || call < plan.at || (call > plan.at && !plan.lasting) || !make_mark())
         return false;
     atomic_fetch_add(&hits, 1);
     if (plan.error == NTH_KILL)
@@ -237,10 +251,8 @@ size_t __real_fwrite(const void *data, size_t size, size_t count, FILE *file);
 int __real_fflush(FILE *file);
 int __real_fclose(FILE *file);
 int __real_ftruncate(int fd, off_t bytes);
-int __real_close(int fd);
 int __real_fsync(int fd);
 int __real_rename(const char *from, const char *to);
-int __real_open(const char *path, int flags, ...);
 FILE *__real_fopen(const char *path, const char *mode);
 DIR *__real_opendir(const char *path);
 int __real_mkdir(const char *path, mode_t mode);

@@ -39,6 +39,7 @@ struct nth_plan {
     bool lasting;      /* every call from the N-th on */
     uint64_t at;       /* N, from 1; 0: count alone */
     const char *under; /* files: those whose path holds this text; NULL: all. Never standard error */
+    const char *mark;  /* a file that the first failure makes: where it cannot, nothing fails; NULL: none */
 };
 
 /* Once, before anything is allocated that is freed later. */
