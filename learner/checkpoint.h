@@ -55,7 +55,7 @@ enum status checkpoint_find(const char *run_directory, void (*damaged)(void *con
 /* Remainder, moments and counts; the model's weights are loaded from the directory by model_load before. */
 enum status checkpoint_load_optimiser(const struct checkpoint *checkpoint, struct optimiser *optimiser);
 /* The older versions, in order: each is led back to from the one after it, the last from current, the checkpoint's own
- * weights, and verified against its digest. Canaries are left zero. */
+ * weights, and verified against its digest. Canaries are left zero: they are the device's. */
 enum status checkpoint_load_older(const struct checkpoint *checkpoint, const struct version *current, int threads,
                                   struct version **out_older);
 

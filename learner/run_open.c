@@ -279,6 +279,22 @@ enum status run_capture(struct run *run, uint32_t number, struct version **out_v
     return STATUS_OK;
 }
 
+/* Each of them is on the device for a moment: an actor that is damaged must be known by their canaries too, and those of a checkpoint
+ * may be of another class of device. */
+static enum status add_canaries(struct run *run, struct version *const *versions, uint32_t count) {
+    struct model *model = run->model;
+    struct device *device = model->device;
+    uint64_t bytes = versions[count]->elements * dtype_bytes(model->type);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+        device->ops->upload(device, model->data, versions[i]->data, bytes);
+        status = infer_canary(run->canary, &versions[i]->canary);
+        infer_reset(run->canary);
+    }
+    device->ops->upload(device, model->data, versions[count]->data, bytes);
+    return status;
+}
+
 /* The versions that the run stands on: those of the checkpoint, and the model's present weights. */
 static enum status publish_versions(struct run *run, const struct checkpoint *checkpoint) {
     struct version *versions[COURSE_VERSIONS_MAX];
@@ -291,6 +307,8 @@ static enum status publish_versions(struct run *run, const struct checkpoint *ch
         version_release(versions[count]);
         return status;
     }
+    if (count > 0)
+        status = add_canaries(run, versions, count);
     while (added <= count && status == STATUS_OK)
         status = run_add_version(run, versions[added++]);
     while (added <= count)

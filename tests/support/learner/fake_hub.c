@@ -72,9 +72,24 @@ enum status hub_server_offer(struct hub_server *server, const struct hub_work *w
     return STATUS_OK;
 }
 
+/* A version's canary is the same in every life of a learner. */
+static void check_canary(const struct published *published) {
+    static struct {
+        struct digest weights, canary;
+    } known[256];
+    static uint32_t count;
+    assert_false(digest_is_zero(published->canary));
+    for (uint32_t i = 0; i < count && i < 256; i++)
+        if (digest_equal(known[i].weights, published->digest))
+            assert_true(digest_equal(known[i].canary, published->canary));
+    known[count % 256].weights = published->digest;
+    known[count++ % 256].canary = published->canary;
+}
+
 enum status hub_server_publish(struct hub_server *server, const struct published *published) {
     assert_true(server->version_count < VERSIONS_MAX);
     assert_false(digest_is_zero(published->digest));
+    check_canary(published);
     server->versions[server->version_count++] = *published;
     free(published->take_delta);
     fake.published++;
