@@ -1,16 +1,17 @@
 /* candor-bench-hub [--actors N] [--seconds S]: real groups (20 answers of 100 tokens) through lease, delivery and acknowledgement.
  *
- * The hub's thread serves over ipc, as in a learner. One other thread plays N actors and two reward workers with a socket each: an
- * actor generates at once, a worker sends what is scored to the hub and takes the answer, the actor beats when its lease is free.
- * Counted are accepted groups taken by the owner as whole steps. */
+ * The hub's thread serves over ipc, as in a learner; this process is the hub alone, and its memory is printed. A second process
+ * plays N actors and two reward workers with a socket each: an actor generates at once, a worker sends what is scored to the hub and
+ * takes the answer, the actor beats when its lease is free. Counted are accepted groups taken by the owner as whole steps. */
 #include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/base/clock.h"
 #include "common/base/fs.h"
@@ -37,7 +38,6 @@ struct players {
     struct sample_score scores[SAMPLES];
     struct arena arena;
     struct buf frame;
-    atomic_bool stop;
 };
 
 static void require(enum status status) {
@@ -95,7 +95,7 @@ static void make_samples(struct players *players) {
     }
 }
 
-static void generate(struct players *players, uint32_t index, const struct message_lease *lease) {
+static struct message scored_of(struct players *players, uint32_t index, const struct message_lease *lease) {
     struct message message = {.type = MESSAGE_SCORED};
     message.scored = (struct message_scored){.group = {.lease = lease->lease,
                                                        .key = lease->key,
@@ -111,7 +111,29 @@ static void generate(struct players *players, uint32_t index, const struct messa
                                              .score_count = SAMPLES,
                                              .worker = 1u << 20,
                                              .worker_name = text_of("bench")};
+    return message;
+}
+
+static void generate(struct players *players, uint32_t index, const struct message_lease *lease) {
+    struct message message = scored_of(players, index, lease);
     send_message(players, players->workers[index % WORKERS], &message);
+}
+
+/* What one scored group is on the wire. */
+static size_t group_bytes(void) {
+    static struct sample_score scores[SAMPLES];
+    struct players players = {0};
+    struct buf frame = {0};
+    make_samples(&players);
+    struct message_lease lease = template;
+    lease.lease = 1;
+    lease.key.stream = WORK_TRAIN;
+    struct message message = scored_of(&players, 0, &lease);
+    message.scored.scores = scores;
+    require(proto_encode(&message, &frame));
+    size_t bytes = frame.bytes;
+    buf_deinit(&frame);
+    return bytes;
 }
 
 /* Everything that it holds is done: it waits for an answer. */
@@ -163,15 +185,21 @@ static void receive_all(struct players *players, void *socket, uint32_t index, s
     }
 }
 
-static void *play(void *argument) {
-    struct players *players = argument;
+/* Until it is killed. */
+static void play(struct players *players) {
     struct socket_frame frame = {0};
+    make_samples(players);
+    arena_init(&players->arena, 1u << 26);
+    players->actors = calloc(players->actor_count, sizeof players->actors[0]);
+    if (!players->actors)
+        exit(1);
+    require(transport_create(&(struct transport_settings){"", "", ""}, &players->transport));
     for (int i = 0; i < WORKERS; i++)
         players->workers[i] = join(players, ROLE_REWARD, (1u << 20) + (uint64_t)i);
     for (uint32_t i = 0; i < players->actor_count; i++)
         players->actors[i].socket = join(players, ROLE_ACTOR, i + 1);
     double beaten = clock_seconds();
-    while (!atomic_load(&players->stop)) {
+    for (;;) {
         for (uint32_t i = 0; i < players->actor_count; i++) {
             receive_all(players, players->actors[i].socket, i, &frame);
             if (i % 16 == 0) {
@@ -190,12 +218,25 @@ static void *play(void *argument) {
             beaten = clock_seconds();
         }
     }
-    socket_frame_deinit(&frame);
-    for (uint32_t i = 0; i < players->actor_count; i++)
-        socket_close(&players->actors[i].socket);
-    for (int i = 0; i < WORKERS; i++)
-        socket_close(&players->workers[i]);
-    return NULL;
+}
+
+/* In a process of its own, which begins when the hub listens. */
+static pid_t start_players(struct players *players, int *out_begin) {
+    int ends[2];
+    char byte;
+    if (pipe(ends) != 0)
+        exit(1);
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        close(ends[1]);
+        if (read(ends[0], &byte, 1) == 1)
+            play(players);
+        _exit(1);
+    }
+    close(ends[0]);
+    *out_begin = ends[1];
+    return child;
 }
 
 /* ---- the owner ---- */
@@ -252,6 +293,11 @@ int main(int argc, char **argv) {
     snprintf(control, sizeof control, "ipc://%s/control", directory);
     snprintf(weights, sizeof weights, "ipc://%s/weights", directory);
     require(config_defaults(&run_options, &config));
+    int begin;
+    players.control = control;
+    pid_t child = start_players(&players, &begin);
+    if (child < 0)
+        return 1;
     struct hub_server *server;
     struct hub_server_settings settings = {
         .hub = {.run_id = 1, .incarnation = 1, .run = "bench", .heartbeat_ms = 1000, .lease_ms = 60000},
@@ -263,28 +309,18 @@ int main(int argc, char **argv) {
     require(hub_server_start(&settings, &server));
     struct published version = first_version();
     require(hub_server_publish(server, &version));
-    pthread_t thread;
-    players.control = control;
-    players.actors = calloc(players.actor_count, sizeof players.actors[0]);
-    arena_init(&players.arena, 1u << 26);
-    make_samples(&players);
-    require(transport_create(&(struct transport_settings){"", "", ""}, &players.transport));
-    if (!players.actors || pthread_create(&thread, NULL, play, &players) != 0)
+    if (write(begin, "b", 1) != 1)
         return 1;
     double rate = run(server, seconds);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("groups of %d x %d tokens over ipc, %u actors: %.0f groups/s, %.1f million tokens/s, peak memory of hub, "
-           "actors and "
-           "workers %ld MB\n",
-           SAMPLES, TOKENS, players.actor_count, rate, rate * SAMPLES * TOKENS / 1e6, usage.ru_maxrss / 1024);
-    atomic_store(&players.stop, true);
-    pthread_join(thread, NULL);
+    printf("groups of %d x %d tokens, %zu bytes each, over ipc, %u actors: %.0f groups/s, %.1f million tokens/s, peak "
+           "memory of the hub %ld MB with %d slots open\n",
+           SAMPLES, TOKENS, group_bytes(), players.actor_count, rate, rate * SAMPLES * TOKENS / 1e6,
+           usage.ru_maxrss / 1024, AHEAD * SLOTS);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
     hub_server_stop(&server, 0, "done");
-    transport_destroy(&players.transport);
-    arena_deinit(&players.arena);
-    buf_deinit(&players.frame);
-    free(players.actors);
     require(fs_remove_tree(directory));
     return 0;
 }
