@@ -1,6 +1,5 @@
-#include "common/hub/server.h"
+#include "common/hub/server_internal.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,11 +7,6 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/base/queue.h"
-#include "common/hub/collect.h"
-#include "common/telemetry/telemetry.h"
-#include "common/transport/socket.h"
-#include "common/weights/store.h"
 #include "proto/proto.h"
 
 #define CALLS_MAX 16 /* threads that ask at once */
@@ -25,49 +19,10 @@
 /* Messages taken from one socket before the other has its turn. */
 #define CONTROL_TURN 256
 #define WEIGHTS_TURN 4
-#define CUT_OFF_MAX 256 /* connections that failed while one message was handled; more of them fail again */
 #define TELEMETRY_MS 1000
 /* How long the sockets stay open behind the byes. libzmq drops what a DEALER has received and its owner has not read when the
  * connection ends (ZMQ_IMMEDIATE): of byes said at the last moment one in five was lost. */
 #define BYE_MS 200
-
-/* Asked by another thread, answered by the hub's. */
-struct call {
-    enum status (*run)(struct hub_server *server, void *argument);
-    void *argument;
-    enum status status;
-    char message[STATUS_MESSAGE_BYTES];
-    bool done;
-};
-
-struct hub_server {
-    struct transport *transport;
-    void *control, *weights;
-    struct hub *hub;
-    struct store *store;
-    struct telemetry *telemetry;
-    struct collect *collect;
-    /* the thread */
-    pthread_t thread;
-    void (*beat)(void *context);
-    void (*describe)(void *context, struct buf *out);
-    void *hook_context;
-    struct arena arena; /* of the message at hand */
-    struct buf frame;   /* on its way out */
-    peer_id cut_off[CUT_OFF_MAX];
-    uint32_t cut_off_count;
-    int64_t tick_ms, telemetry_ms;
-    int32_t heartbeat_ms;
-    bool stopping;
-    int64_t stop_by_ms, close_ms; /* close_ms: 0 until all was said */
-    uint64_t bytes_in, bytes_out;
-    struct versions versions;
-    char host[256];
-    /* calls */
-    struct queue *calls;
-    pthread_mutex_t mutex;
-    pthread_cond_t answered;
-};
 
 /* ---- what the hub sends ---- */
 
@@ -199,33 +154,6 @@ static bool drain_socket(struct hub_server *server, void *socket, struct socket_
     return true;
 }
 
-/* ---- calls of other threads ---- */
-
-static void answer_calls(struct hub_server *server) {
-    void *item;
-    while (queue_pop(server->calls, &item, 0) == STATUS_OK) {
-        struct call *call = item;
-        enum status status = call->run(server, call->argument);
-        pthread_mutex_lock(&server->mutex);
-        call->status = status;
-        snprintf(call->message, sizeof call->message, "%s", status == STATUS_OK ? "" : status_message());
-        call->done = true;
-        pthread_cond_broadcast(&server->answered);
-        pthread_mutex_unlock(&server->mutex);
-    }
-}
-
-static enum status ask(struct hub_server *server, enum status (*run)(struct hub_server *, void *), void *argument) {
-    struct call call = {.run = run, .argument = argument};
-    if (queue_push(server->calls, &call, -1) != STATUS_OK)
-        return fail(STATUS_CLOSED, "the hub has ended");
-    pthread_mutex_lock(&server->mutex);
-    while (!call.done)
-        pthread_cond_wait(&server->answered, &server->mutex);
-    pthread_mutex_unlock(&server->mutex);
-    return call.status == STATUS_OK ? STATUS_OK : fail(call.status, "%s", call.message);
-}
-
 /* ---- the thread ---- */
 
 static void send_peer_telemetry(void *context, const struct hub_peer_view *peer) {
@@ -309,13 +237,13 @@ static void *serve(void *argument) {
         poll_wait(&set, more ? 0 : wait_ms);
         more = drain_socket(server, server->control, &frame, CONTROL_TURN);
         more |= drain_socket(server, server->weights, &frame, WEIGHTS_TURN);
-        answer_calls(server);
+        hub_server_answer(server);
         tick(server, clock_boot_ms());
         if (server->beat)
             server->beat(server->hook_context);
     }
     queue_close(server->calls);
-    answer_calls(server);
+    hub_server_answer(server);
     socket_frame_deinit(&frame);
     socket_close(&server->control); /* what was said last still goes out (ZMQ_LINGER) */
     socket_close(&server->weights);
@@ -439,122 +367,8 @@ static enum status run_stop(struct hub_server *server, void *argument) {
 void hub_server_stop(struct hub_server **server, int drain_ms, const char *reason) {
     if (!*server)
         return;
-    ask(*server, run_stop, &(struct stop){drain_ms, reason});
+    hub_server_ask(*server, run_stop, &(struct stop){drain_ms, reason});
     pthread_join((*server)->thread, NULL);
     close_all(*server);
     *server = NULL;
-}
-
-/* ---- work ---- */
-
-static enum status run_offer(struct hub_server *server, void *argument) {
-    const struct hub_work *work = argument;
-    TRY(hub_offer(server->hub, work, clock_boot_ms()));
-    enum status status = collect_begin(server->collect, work->stream, work->step, work->slot_count);
-    if (status != STATUS_OK) /* before the first group can come: that is the next message */
-        hub_withdraw(server->hub, work->stream, work->step);
-    return status;
-}
-
-enum status hub_server_offer(struct hub_server *server, const struct hub_work *work) {
-    struct hub_work copy = *work;
-    return ask(server, run_offer, &copy);
-}
-
-static enum status run_withdraw(struct hub_server *server, void *argument) {
-    const struct work_key *key = argument;
-    hub_withdraw(server->hub, key->stream, key->step);
-    collect_forget(server->collect, key->stream, key->step); /* completed and not taken */
-    return STATUS_OK;
-}
-
-void hub_server_withdraw(struct hub_server *server, uint8_t stream, uint32_t step) {
-    struct work_key key = {.stream = stream, .step = step};
-    ask(server, run_withdraw, &key);
-}
-
-enum status hub_server_take(struct hub_server *server, uint8_t stream, uint32_t step, int timeout_ms,
-                            struct completed_work **out_work) {
-    return collect_take(server->collect, stream, step, timeout_ms, out_work);
-}
-
-uint32_t hub_server_filled(struct hub_server *server, uint8_t stream, uint32_t step) {
-    return collect_filled(server->collect, stream, step);
-}
-
-void hub_server_interrupt(struct hub_server *server) {
-    collect_fail(server->collect, STATUS_INTERRUPTED, "a stop was asked for");
-}
-
-/* ---- versions ---- */
-
-static enum status run_publish(struct hub_server *server, void *argument) {
-    return versions_publish(&server->versions, argument, clock_boot_ms());
-}
-
-enum status hub_server_publish(struct hub_server *server, const struct published *published) {
-    struct published copy = *published;
-    enum status status = ask(server, run_publish, &copy);
-    free(copy.take_delta);
-    return status;
-}
-
-struct version_range {
-    uint32_t first, end;
-};
-
-static enum status run_retire(struct hub_server *server, void *argument) {
-    const struct version_range *range = argument;
-    return versions_retire(&server->versions, range->first, range->end, clock_boot_ms());
-}
-
-enum status hub_server_retire_below(struct hub_server *server, uint32_t version) {
-    return ask(server, run_retire, &(struct version_range){0, version});
-}
-
-enum status hub_server_retire(struct hub_server *server, uint32_t version) {
-    return ask(server, run_retire, &(struct version_range){version, version + 1});
-}
-
-/* ---- figures ---- */
-
-struct counters {
-    struct hub_counts counts;
-    struct buf *json;
-};
-
-static enum status run_counters(struct hub_server *server, void *argument) {
-    struct counters *counters = argument;
-    struct buf *out = counters->json;
-    buf_printf(out,
-               "{\"actors\":%u,\"reward_workers\":%u,\"bytes_in\":%llu,\"bytes_out\":%llu,\"telemetry_dropped\":%llu,"
-               "\"hub\":",
-               hub_actor_count(server->hub), hub_worker_count(server->hub), (unsigned long long)server->bytes_in,
-               (unsigned long long)server->bytes_out,
-               (unsigned long long)(server->telemetry ? telemetry_dropped(server->telemetry) : 0));
-    counters->counts = *hub_counted(server->hub);
-    hub_counts_json(&counters->counts, out);
-    buf_puts(out, "}");
-    return buf_ok(out) ? STATUS_OK : fail(STATUS_NO_MEMORY, "counters: no memory");
-}
-
-enum status hub_server_counters(struct hub_server *server, struct hub_counts *out_counts, struct buf *out_json) {
-    struct counters counters = {.json = out_json};
-    TRY(ask(server, run_counters, &counters));
-    *out_counts = counters.counts;
-    return STATUS_OK;
-}
-
-static enum status run_status_line(struct hub_server *server, void *argument) {
-    hub_status_line(server->hub, clock_boot_ms(), argument);
-    return STATUS_OK;
-}
-
-void hub_server_status_line(struct hub_server *server, struct buf *out) {
-    ask(server, run_status_line, out);
-}
-
-void hub_server_telemetry(struct hub_server *server, const char *const *names, const double *values, uint32_t count) {
-    if (server->telemetry)
-        telemetry_sample(server->telemetry, names, values, count);
 }
