@@ -179,7 +179,8 @@ static void send_own_telemetry(struct hub_server *server, int64_t now_ms) {
                 {"leases_granted", counts->granted},      {"groups_accepted", counts->accepted},
                 {"duplicates", counts->duplicates},       {"duplicate_mismatches", counts->mismatches},
                 {"leases_expired", counts->expired},      {"leases_lost", counts->lost},
-                {"bytes_in", server->bytes_in},           {"bytes_out", server->bytes_out}};
+                {"bytes_in", server->bytes_in},           {"bytes_out", server->bytes_out},
+                {"canary_mismatches", counts->canary_mismatches}};
     enum { ROWS = sizeof rows / sizeof rows[0] };
     struct telemetry_pair pairs[ROWS];
     for (size_t i = 0; i < ROWS; i++)
