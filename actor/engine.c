@@ -207,7 +207,8 @@ static enum status generate(struct engine *engine) {
 /* The first event says whether the device is there; a later FAILED is the end. */
 static void *run_thread(void *argument) {
     struct engine *engine = argument;
-    enum status status = device_open(engine->settings.device, engine->settings.threads, &engine->device);
+    enum status status =
+        device_open_for("actor.device", engine->settings.device, engine->settings.threads, &engine->device);
     if (status == STATUS_OK) {
         snprintf(engine->chip, sizeof engine->chip, "%s", engine->device->chip);
         snprintf(engine->arithmetic, sizeof engine->arithmetic, "%s", engine->device->arithmetic);
@@ -248,9 +249,8 @@ static enum status wait_for_device(struct engine *engine) {
     TRY(queue_pop(engine->events, &item, -1));
     struct engine_event *event = item;
     enum status status = STATUS_OK;
-    if (event->type == ENGINE_FAILED) /* a device that this host or build lacks is a setting to be mended */
-        status = fail(event->status == STATUS_UNSUPPORTED ? STATUS_CONFIG : event->status, "actor.device = %s: %s",
-                      engine->settings.device, event->reason);
+    if (event->type == ENGINE_FAILED)
+        status = fail(event->status, "%s", event->reason);
     free(event);
     return status;
 }

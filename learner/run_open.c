@@ -67,7 +67,7 @@ static enum status open_device(struct run *run) {
                     "the model has %d positions",
                     (long long)config->sample_max_new_tokens, positions(run) - (int32_t)config->sample_max_new_tokens,
                     shape.max_positions - positions(run) + (int32_t)config->sample_max_new_tokens, shape.max_positions);
-    TRY(device_open(support_device_spec(config), (int)config->train_threads, &run->device));
+    TRY(device_open_for("model.device", config->model_device, (int)config->train_threads, &run->device));
     return support_check_memory(run->device, config->model_path, &shape, storage(config),
                                 (enum moment_storage)config->optim_moments, config->loss_kl > 0 ? 2 : 1,
                                 (int)config->run_lag + 2);

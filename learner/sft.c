@@ -57,7 +57,7 @@ static enum status open_model(struct sft *s, bool from_nothing) {
     TRY(chat_open(config->model_path, s->tokenizer, &s->chat));
     TRY(sft_data_load(config->sft_data, &s->chat, (uint32_t)shape.max_positions, &s->data));
     TRY(sft_order_init(&s->order, (uint64_t)config->run_seed, s->data.count));
-    TRY(device_open(support_device_spec(config), (int)config->train_threads, &s->device));
+    TRY(device_open_for("model.device", config->model_device, (int)config->train_threads, &s->device));
     enum dtype type = config->model_storage == 0 ? DTYPE_BF16 : DTYPE_F32;
     TRY(support_check_memory(s->device, config->model_path, &shape, type, (enum moment_storage)config->optim_moments, 1,
                              0));

@@ -28,10 +28,6 @@ enum status support_copy_tokenizer(const char *from_directory, const char *to_di
     return STATUS_OK;
 }
 
-const char *support_device_spec(const struct run_config *config) {
-    return config->model_device;
-}
-
 /* Of the CPU's memory others want a part; of a GPU's an eighth is left for what operations need for their own time. */
 int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits) {
     int64_t free_bytes = device->ops->free_bytes(device);

@@ -12,9 +12,6 @@
  * there. */
 enum status support_copy_tokenizer(const char *from_directory, const char *to_directory);
 
-/* Name of the device of model.device. */
-const char *support_device_spec(const struct run_config *config);
-
 /* Layers whose activations are kept for the backward pass: as many as fit a part of the device's memory that is free now.
  * It changes no bit. */
 int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits);

@@ -63,13 +63,11 @@ static enum status open_cuda(const char *spec, int threads, struct device **out_
     char *end = NULL;
     long ordinal = spec[4] == ':' ? strtol(spec + 5, &end, 10) : -1;
     if (ordinal < 0 || ordinal > 1023 || end == spec + 5 || *end != '\0')
-        return fail(STATUS_UNSUPPORTED, "device %s: right would be cuda:N, as in cuda:0", spec);
+        return fail(STATUS_UNSUPPORTED, "%s: right would be cuda:N, as in cuda:0", spec);
     enum status status = plugin_load(&plugin);
     if (status == STATUS_OK)
         status = plugin_open(plugin, (int)ordinal, threads, out_device);
-    return status == STATUS_OK || status == STATUS_DEVICE || status == STATUS_NO_MEMORY
-               ? status
-               : fail_context(STATUS_UNSUPPORTED, "device %s", spec);
+    return status == STATUS_NOT_FOUND ? fail(STATUS_UNSUPPORTED, "%s: %s", spec, status_message()) : status;
 }
 
 /* The first GPU if this installation has the CUDA part and the driver sees one, else the CPU. A GPU that is there and cannot be
@@ -91,7 +89,18 @@ enum status device_open(const char *spec, int threads, struct device **out_devic
         return open_auto(threads, out_device);
     if (strncmp(spec, "cuda", 4) == 0)
         return open_cuda(spec, threads, out_device);
-    return fail(STATUS_UNSUPPORTED, "device %s: no such kind of device; auto, cpu or cuda:N", spec);
+    return fail(STATUS_UNSUPPORTED, "%s: no such kind of device; right would be auto, cpu or cuda:N", spec);
+}
+
+enum status device_open_for(const char *option, const char *spec, int threads, struct device **out_device) {
+    enum status status = device_open(spec, threads, out_device);
+    if (status != STATUS_UNSUPPORTED)
+        return status;
+    size_t bytes = strlen(spec);
+    const char *reason = status_message();
+    if (bytes > 0 && strncmp(reason, spec, bytes) == 0 && strncmp(reason + bytes, ": ", 2) == 0)
+        reason += bytes + 2; /* it is named once */
+    return fail(STATUS_CONFIG, "%s = %s: %s", option, spec, reason);
 }
 
 void device_close(struct device **device) {

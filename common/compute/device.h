@@ -33,6 +33,9 @@ struct device {
 /* spec: "cpu", "auto", "cuda:0". threads 0: all cores the process may use. STATUS_UNSUPPORTED when the device is not
  * there or not built, saying which there are. */
 enum status device_open(const char *spec, int threads, struct device **out_device);
+/* The same for who has the name from an option ("model.device", "--device"): a device that this host or build lacks is STATUS_CONFIG,
+ * "OPTION = SPEC: the reason". */
+enum status device_open_for(const char *option, const char *spec, int threads, struct device **out_device);
 void device_close(struct device **device);
 
 #endif

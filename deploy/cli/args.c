@@ -72,6 +72,19 @@ enum status args_parse(int argc, char **argv, const struct arg *args, size_t cou
     return STATUS_OK;
 }
 
+enum status args_set_device(struct arg_list *set, const char *device) {
+    static char model[128], actor[128];
+    if (device == NULL)
+        return STATUS_OK;
+    if (set->count + 2 > ARG_LIST_MAX)
+        return fail(STATUS_USAGE, "--set: at most %d, --device counts as two", ARG_LIST_MAX);
+    snprintf(model, sizeof model, "model.device=%s", device);
+    snprintf(actor, sizeof actor, "actor.device=%s", device);
+    set->items[set->count++] = model;
+    set->items[set->count++] = actor;
+    return STATUS_OK;
+}
+
 void args_help(const char *usage, const char *about, const struct arg *args, size_t count) {
     printf("usage: %s\n\n%s\n", usage, about);
     if (count > 0)

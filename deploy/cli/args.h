@@ -29,6 +29,12 @@ struct arg {
  * would be right. argv[0] is the command's name. */
 enum status args_parse(int argc, char **argv, const struct arg *args, size_t count, struct arg_list *rest);
 
+/* The help line of an option --device. */
+#define ARG_DEVICE_HELP "auto, cpu or cuda:N: --set model.device=NAME and actor.device=NAME"
+
+/* Puts these two assignments behind set; device NULL: nothing. Their text lives as long as the process; once a process. */
+enum status args_set_device(struct arg_list *set, const char *device);
+
 /* The help page of one command on standard output. */
 void args_help(const char *usage, const char *about, const struct arg *args, size_t count);
 

@@ -217,8 +217,10 @@ static enum status eval(const struct eval_arguments *arguments) {
 
 enum status command_eval(int argc, char **argv) {
     struct eval_arguments arguments = {.actors = 1, .rewards = 1};
+    const char *device = NULL;
     const struct arg args[] = {
-        {"run", ARG_TEXT, &arguments.run, "DIR", "a run's newest checkpoint (--knowledge: the model it started from), by its configuration"},
+        {"run", ARG_TEXT, &arguments.run, "DIR",
+         "a run's newest checkpoint (--knowledge: the model it started from), by its configuration"},
         {"model", ARG_TEXT, &arguments.model, "DIR", "or any Hugging Face directory"},
         {"config", ARG_TEXT, &arguments.config, "FILE", "configuration: sections data, prompt, sample, eval"},
         {"set", ARG_LIST, &arguments.set, "KEY=VALUE", "override a key of the configuration"},
@@ -226,6 +228,7 @@ enum status command_eval(int argc, char **argv) {
         {"out", ARG_TEXT, &arguments.out, "DIR", "gets final.jsonl (RUN/eval)"},
         {"knowledge", ARG_FLAG, &arguments.knowledge, "",
          "the knowledge map: writes knowledge, base-forced and base .jsonl"},
+        {"device", ARG_TEXT, &device, "NAME", ARG_DEVICE_HELP},
         {"actors", ARG_INT, &arguments.actors, "N", "actors on this machine (1)"},
         {"rewards", ARG_INT, &arguments.rewards, "N", "reward workers on this machine (1)"},
         {"threads", ARG_INT, &arguments.threads, "N", "CPU threads shared out between the actors (all)"},
@@ -239,6 +242,7 @@ enum status command_eval(int argc, char **argv) {
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
+    TRY(args_set_device(&arguments.set, device));
     if (arguments.actors < 1 || arguments.rewards < 1 || arguments.actors + arguments.rewards > 200)
         return fail(STATUS_USAGE, "--actors and --rewards: at least 1 each, at most 200 together");
     if (arguments.threads < 0 || arguments.threads > 1024)

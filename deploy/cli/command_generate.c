@@ -127,7 +127,7 @@ static enum status generate(struct generate_arguments *arguments, const char *qu
         goto done;
     }
     TRY_GOTO(choose_tokens(arguments->model, prompt.count, &arguments->tokens), done);
-    TRY_GOTO(device_open(arguments->device, 0, &device), done);
+    TRY_GOTO(device_open_for("--device", arguments->device, 0, &device), done);
     TRY_GOTO(model_load(device, arguments->model, DTYPE_BF16, (int32_t)(prompt.count + (size_t)arguments->tokens),
                         tokenizer_vocab_size(tokenizer), &model),
              done);

@@ -43,13 +43,14 @@ static enum status sft(const struct run_config *config, bool from_nothing, const
 }
 
 enum status command_sft(int argc, char **argv) {
-    const char *config_path = NULL, *init = NULL, *model = NULL, *out = NULL;
+    const char *config_path = NULL, *device = NULL, *init = NULL, *model = NULL, *out = NULL;
     struct arg_list set = {.count = 0};
     const struct arg args[] = {
         {"config", ARG_TEXT, &config_path, "FILE", "configuration: sections sft, model, run, train, optim"},
         {"set", ARG_LIST, &set, "KEY=VALUE", "override a key of the configuration"},
         {"model", ARG_TEXT, &model, "DIR", "the model to start from (model.path)"},
         {"init", ARG_TEXT, &init, "DIR", "start from nothing: a directory with config.json and tokenizer files"},
+        {"device", ARG_TEXT, &device, "NAME", ARG_DEVICE_HELP},
         {"out", ARG_TEXT, &out, "DIR", "the trained model, an ordinary Hugging Face directory"},
     };
     const size_t count = sizeof args / sizeof args[0];
@@ -62,6 +63,7 @@ enum status command_sft(int argc, char **argv) {
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
+    TRY(args_set_device(&set, device));
     if (out == NULL)
         return fail(STATUS_USAGE, "--out DIR is missing");
     if (init != NULL && model != NULL)

@@ -181,7 +181,8 @@ static enum status watch(struct launch *launch, const struct run_config *config,
     return STATUS_OK;
 }
 
-static enum status start(struct launch *launch, const struct train_arguments *arguments, const char *config_path) {
+static enum status start(struct launch *launch, const struct train_arguments *arguments, const char *config_path,
+                         const struct run_config *config) {
     const char *learner[4 + 2 * ARG_LIST_MAX + 1] = {"--run", arguments->run};
     size_t count = 2;
     if (config_path != NULL) {
@@ -193,8 +194,8 @@ static enum status start(struct launch *launch, const struct train_arguments *ar
         learner[count++] = arguments->set.items[i];
     }
     TRY(launch_start(launch, "learner", "candor-learner", learner, false));
-    return launch_workers(launch, arguments->run, (uint32_t)arguments->actors, (uint32_t)arguments->rewards,
-                          (uint32_t)arguments->threads, NULL);
+    return launch_workers(launch, config, arguments->run, (uint32_t)arguments->actors, (uint32_t)arguments->rewards,
+                          (uint32_t)arguments->threads);
 }
 
 /* candor-reward cannot score by a custom rule. */
@@ -236,7 +237,7 @@ static enum status train(const struct train_arguments *arguments) {
     if (status == STATUS_OK)
         status = launch_create(logs, &launch);
     if (status == STATUS_OK)
-        status = start(launch, arguments, config_path);
+        status = start(launch, arguments, config_path, config);
     if (status == STATUS_OK)
         status = watch(launch, config, arguments->run);
     launch_destroy(&launch, status == STATUS_OK ? DRAIN_MS : 2000);
@@ -246,11 +247,13 @@ static enum status train(const struct train_arguments *arguments) {
 
 enum status command_train(int argc, char **argv) {
     struct train_arguments arguments = {.actors = 1, .rewards = 1};
+    const char *device = NULL;
     const struct arg args[] = {
         {"config", ARG_TEXT, &arguments.config, "FILE",
          "configuration (the run's own config.ini, else defaults and --set)"},
         {"run", ARG_TEXT, &arguments.run, "DIR", "the run's directory; an existing one is resumed"},
         {"set", ARG_LIST, &arguments.set, "KEY=VALUE", "override a key of the configuration"},
+        {"device", ARG_TEXT, &device, "NAME", ARG_DEVICE_HELP},
         {"actors", ARG_INT, &arguments.actors, "N", "actors on this machine (1)"},
         {"rewards", ARG_INT, &arguments.rewards, "N", "reward workers on this machine (1)"},
         {"threads", ARG_INT, &arguments.threads, "N", "CPU threads shared out between the actors (all)"},
@@ -264,6 +267,7 @@ enum status command_train(int argc, char **argv) {
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
+    TRY(args_set_device(&arguments.set, device));
     if (arguments.run == NULL)
         return fail(STATUS_USAGE, "--run DIR is missing: where the run is kept");
     if (arguments.actors < 0 || arguments.rewards < 0 || arguments.actors + arguments.rewards > LAUNCH_CHILDREN_MAX - 1)

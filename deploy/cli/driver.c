@@ -30,9 +30,10 @@ struct driver {
     char directory[PATH_BYTES]; /* private: sockets and logs */
     struct tokenizer *tokenizer;
     struct chat chat;
-    struct device *device;
-    struct model *model;
-    struct version *weights; /* host copy that the hub serves */
+    struct model_config shape;
+    int32_t valid_vocab, positions;
+    char backend[8], chip[32], arithmetic[96]; /* of the device: which answers are of one class */
+    struct version *weights;                   /* host copy that the hub serves */
     uint64_t run_id;
     struct digest config_digest;
     struct hub_server *server;
@@ -41,18 +42,35 @@ struct driver {
 
 /* ---- opening ---- */
 
-static enum status open_model(struct driver *driver) {
+/* The weights as the hub serves them. The device is the actors' when this returns. */
+static enum status read_weights(struct driver *driver, struct device *device) {
     const struct run_config *config = driver->options.config;
-    TRY(tokenizer_open(driver->options.model, &driver->tokenizer));
-    TRY(chat_open(driver->options.model, driver->tokenizer, &driver->chat));
-    TRY(device_open("auto", 0, &driver->device));
-    enum status status = model_load(driver->device, driver->options.model, DTYPE_BF16,
+    struct model *model;
+    enum status status = model_load(device, driver->options.model, DTYPE_BF16,
                                     (int32_t)(config->prompt_max_tokens + config->sample_max_new_tokens),
-                                    tokenizer_vocab_size(driver->tokenizer), &driver->model);
+                                    tokenizer_vocab_size(driver->tokenizer), &model);
     if (status == STATUS_LIMIT)
         return fail_context(status, "prompt.max_tokens + sample.max_new_tokens");
     TRY(status);
-    return version_capture(driver->model, driver->options.version, &driver->weights);
+    driver->shape = model->config;
+    driver->valid_vocab = model->valid_vocab;
+    driver->positions = model->rope_positions;
+    status = version_capture(model, driver->options.version, &driver->weights);
+    model_destroy(&model);
+    return status;
+}
+
+static enum status open_model(struct driver *driver) {
+    struct device *device;
+    TRY(tokenizer_open(driver->options.model, &driver->tokenizer));
+    TRY(chat_open(driver->options.model, driver->tokenizer, &driver->chat));
+    TRY(device_open_for("model.device", driver->options.config->model_device, 0, &device));
+    snprintf(driver->backend, sizeof driver->backend, "%s", device->kind == DEVICE_CPU ? "cpu" : "cuda");
+    snprintf(driver->chip, sizeof driver->chip, "%s", device->chip);
+    snprintf(driver->arithmetic, sizeof driver->arithmetic, "%s", device->arithmetic);
+    enum status status = read_weights(driver, device);
+    device_close(&device);
+    return status;
 }
 
 static void release_weights(void *context) {
@@ -74,14 +92,14 @@ static enum status start_server(struct driver *driver) {
                 .run = config->run_name,
                 .config = driver->config_digest,
                 .fingerprint = {.build = text_of(build_name()),
-                                .backend = text_of(driver->device->kind == DEVICE_CPU ? "cpu" : "cuda"),
-                                .device = text_of(driver->device->chip),
-                                .arithmetic = text_of(driver->device->arithmetic)},
+                                .backend = text_of(driver->backend),
+                                .device = text_of(driver->chip),
+                                .arithmetic = text_of(driver->arithmetic)},
                 .heartbeat_ms = (uint32_t)config->hub_heartbeat_ms,
                 .lease_ms = (uint32_t)config->hub_lease_ms,
                 .weights_endpoint = weights,
-                .valid_vocab = driver->model->valid_vocab,
-                .positions_max = driver->model->rope_positions},
+                .valid_vocab = driver->valid_vocab,
+                .positions_max = driver->positions},
         .control = control,
         .weights = weights,
         .config = config,
@@ -102,15 +120,11 @@ static enum status start_server(struct driver *driver) {
 }
 
 static enum status start_workers(struct driver *driver) {
-    const struct run_config *config = driver->options.config;
-    char logs[PATH_BYTES], in_flight[64], kv_tokens[64];
+    char logs[PATH_BYTES];
     TRY(fs_join(logs, driver->directory, "logs"));
     TRY(launch_create(logs, &driver->launch));
-    snprintf(in_flight, sizeof in_flight, "actor.in_flight=%lld", (long long)config->actor_in_flight);
-    snprintf(kv_tokens, sizeof kv_tokens, "actor.kv_tokens=%lld", (long long)config->actor_kv_tokens);
-    const char *extra[] = {in_flight, kv_tokens, NULL};
-    return launch_workers(driver->launch, driver->directory, driver->options.actors, driver->options.rewards,
-                          driver->options.threads, extra);
+    return launch_workers(driver->launch, driver->options.config, driver->directory, driver->options.actors,
+                          driver->options.rewards, driver->options.threads);
 }
 
 enum status driver_open(const struct driver_options *options, struct driver **out_driver) {
@@ -150,8 +164,6 @@ void driver_close(struct driver **driver) {
     if (it->directory[0] != 0)
         fs_remove_tree(it->directory);
     version_release(it->weights);
-    model_destroy(&it->model);
-    device_close(&it->device);
     tokenizer_close(&it->tokenizer);
     free(it);
     *driver = NULL;
@@ -222,8 +234,7 @@ static enum status gather(struct driver *driver, const struct driver_round *roun
         enum status status = STATUS_OK;
         for (uint32_t i = 0; i < work->group_count && status == STATUS_OK; i++)
             if (work->groups[i] != NULL)
-                status =
-                    questions_add_outcome(questions, (uint32_t)done + i, work->groups[i], &driver->model->config, file);
+                status = questions_add_outcome(questions, (uint32_t)done + i, work->groups[i], &driver->shape, file);
         completed_work_free(&work);
         TRY(status);
     }

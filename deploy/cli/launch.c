@@ -16,7 +16,7 @@
 #include "common/transport/daemon.h"
 #include "deploy/cli/args.h"
 
-#define ARGUMENTS_MAX (2 * ARG_LIST_MAX + 16)
+#define ARGUMENTS_MAX (2 * ARG_LIST_MAX + 32)
 #define NAME_BYTES 64
 #define LIVED_WELL_MS 60000
 
@@ -226,14 +226,32 @@ void launch_stop(struct launch *launch, const char *name) {
         kill(launch->children[i].pid, SIGTERM);
 }
 
-enum status launch_workers(struct launch *launch, const char *run_directory, uint32_t actors, uint32_t rewards,
-                           uint32_t threads, const char *const *extra) {
+static enum status start_actor(struct launch *launch, const struct run_config *config, const char *run_directory,
+                               uint32_t number, uint32_t threads) {
+    char name[NAME_BYTES], settings[7][PATH_BYTES + 32];
+    snprintf(name, sizeof name, "actor-%u", number);
+    snprintf(settings[0], sizeof settings[0], "actor.name=%s", name);
+    snprintf(settings[1], sizeof settings[1], "actor.threads=%u", threads);
+    snprintf(settings[2], sizeof settings[2], "actor.device=%s", config->actor_device);
+    snprintf(settings[3], sizeof settings[3], "actor.in_flight=%lld", (long long)config->actor_in_flight);
+    snprintf(settings[4], sizeof settings[4], "actor.kv_tokens=%lld", (long long)config->actor_kv_tokens);
+    snprintf(settings[5], sizeof settings[5], "actor.outbox_bytes=%lld", (long long)config->actor_outbox_bytes);
+    snprintf(settings[6], sizeof settings[6], "actor.cache=%s", config->actor_cache);
+    const char *arguments[ARGUMENTS_MAX] = {"--run", run_directory};
+    size_t count = 2;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        arguments[count++] = "--set";
+        arguments[count++] = settings[i];
+    }
+    return launch_start(launch, name, "candor-actor", arguments, true);
+}
+
+enum status launch_workers(struct launch *launch, const struct run_config *config, const char *run_directory,
+                           uint32_t actors, uint32_t rewards, uint32_t threads) {
     if (threads == 0)
         threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t share = actors > 0 && threads / actors > 0 ? threads / actors : 1;
-    char name[NAME_BYTES], label[NAME_BYTES + 16], thread_text[48], endpoint[ENDPOINT_BYTES];
-    char bind[ENDPOINT_BYTES + 16];
-    snprintf(thread_text, sizeof thread_text, "actor.threads=%u", share);
+    char name[NAME_BYTES], endpoint[ENDPOINT_BYTES], bind[ENDPOINT_BYTES + 16];
     for (uint32_t i = 0; i < rewards; i++) {
         snprintf(name, sizeof name, "reward-%u", i + 1);
         TRY(daemon_endpoint("", run_directory, name, true, endpoint));
@@ -241,18 +259,8 @@ enum status launch_workers(struct launch *launch, const char *run_directory, uin
         const char *arguments[] = {"--run", run_directory, "--set", bind, NULL};
         TRY(launch_start(launch, name, "candor-reward", arguments, true));
     }
-    for (uint32_t i = 0; i < actors; i++) {
-        snprintf(name, sizeof name, "actor-%u", i + 1);
-        snprintf(label, sizeof label, "actor.name=%s", name);
-        const char *arguments[ARGUMENTS_MAX] = {"--run", run_directory, "--set", thread_text, "--set", label};
-        size_t count = 6;
-        for (const char *const *assignment = extra; assignment != NULL && *assignment != NULL; assignment++) {
-            ASSERT(count + 4 < ARGUMENTS_MAX);
-            arguments[count++] = "--set";
-            arguments[count++] = *assignment;
-        }
-        TRY(launch_start(launch, name, "candor-actor", arguments, true));
-    }
+    for (uint32_t i = 0; i < actors; i++)
+        TRY(start_actor(launch, config, run_directory, i + 1, share));
     return STATUS_OK;
 }
 

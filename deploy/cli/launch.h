@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "common/base/run_config.h"
 #include "common/base/status.h"
 
 #define LAUNCH_CHILDREN_MAX 256
@@ -32,9 +33,9 @@ bool launch_done(const struct launch *launch, const char *name);
 /* SIGTERM to one child. */
 void launch_stop(struct launch *launch, const char *name);
 
-/* Actors and reward workers of a run, with the machine's threads (0: all) shared out between the actors. extra:
- * "section.key=value" assignments for the actors, NULL-terminated, may be NULL. */
-enum status launch_workers(struct launch *launch, const char *run_directory, uint32_t actors, uint32_t rewards,
-                           uint32_t threads, const char *const *extra);
+/* Actors and reward workers of a run, with the machine's threads (0: all) shared out between the actors; what actors take from a
+ * file of their own elsewhere, their device first of all, is here that of config. */
+enum status launch_workers(struct launch *launch, const struct run_config *config, const char *run_directory,
+                           uint32_t actors, uint32_t rewards, uint32_t threads);
 
 #endif

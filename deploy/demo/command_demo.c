@@ -133,6 +133,7 @@ static enum status run_demo(struct demo *demo) {
 
 enum status command_demo(int argc, char **argv) {
     struct demo demo = {.out = "candor-demo"};
+    const char *device = NULL;
     int64_t seed = 1;
     const struct arg args[] = {
         {"seed", ARG_INT, &seed, "N", "which world (1)"},
@@ -140,6 +141,7 @@ enum status command_demo(int argc, char **argv) {
         {"json", ARG_TEXT, &demo.json, "FILE", "write the numbers"},
         {"resume", ARG_FLAG, &demo.resume, "", "go on in a directory that a demo was stopped in"},
         {"set", ARG_LIST, &demo.set, "KEY=VALUE", "change a key of the configuration, such as run.steps=20"},
+        {"device", ARG_TEXT, &device, "NAME", ARG_DEVICE_HELP},
         {"dry-run", ARG_FLAG, &demo.dry_run, "", "print the commands, do nothing"},
     };
     const size_t count = sizeof args / sizeof args[0];
@@ -152,6 +154,7 @@ enum status command_demo(int argc, char **argv) {
         return STATUS_OK;
     }
     TRY(args_parse(argc, argv, args, count, NULL));
+    TRY(args_set_device(&demo.set, device));
     if (seed < 0)
         return fail(STATUS_USAGE, "--seed %lld: not negative", (long long)seed);
     demo.seed = (uint64_t)seed;

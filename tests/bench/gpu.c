@@ -476,7 +476,7 @@ int bench_gpu(int argc, char **argv) {
         }
     }
     struct device *device = NULL;
-    enum status status = device_open(spec, 0, &device);
+    enum status status = device_open_for("--device", spec, 0, &device);
     if (status == STATUS_OK)
         status = bench_gpu_table(device, &bench_shapes_7b, seconds, stdout);
     if (status != STATUS_OK)

@@ -58,6 +58,9 @@ void *cuda_scratch(struct device *device, size_t bytes);
 void cuda_set_fault(struct device *device, enum status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* table.cu: STATUS_NO_MEMORY with what was asked for, what is free, and which settings would fit. */
+enum status cuda_out_of_memory(const struct device *device, size_t bytes, size_t available, size_t total);
+
 /* ---- operations: signatures and meaning in ops.h ---- */
 
 /* rows.cu */

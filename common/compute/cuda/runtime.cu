@@ -57,16 +57,11 @@ static cudaStream_t stream_of(struct device *device) {
 
 /* ---- memory ---- */
 
-static enum status out_of_memory(const struct cuda_state *state, size_t bytes) {
+static enum status out_of_memory(const struct device *device, size_t bytes) {
     size_t available = 0, total = 0;
     (void)cudaGetLastError();
     (void)cudaMemGetInfo(&available, &total);
-    return fail(
-        STATUS_NO_MEMORY,
-        "cuda:%d: out of memory: %.2f GB asked for, %.2f GB free of %.2f GB. What takes most can be set smaller: "
-        "actor.kv_tokens and actor.in_flight of an actor, train.microbatch_tokens and train.logit_chunk of the "
-        "learner; or give the two a GPU each",
-        state->ordinal, GB(bytes), GB(available), GB(total));
+    return cuda_out_of_memory(device, bytes, available, total);
 }
 
 enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory) {
@@ -76,7 +71,7 @@ enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory
         return fail(state->fault, "%s", state->fault_text);
     cudaError_t error = cudaMalloc(&memory, bytes > 0 ? bytes : 1);
     if (error == cudaErrorMemoryAllocation)
-        return out_of_memory(state, bytes);
+        return out_of_memory(device, bytes);
     if (!succeeded(device, error, "allocating") ||
         !succeeded(device, cudaMemsetAsync(memory, 0, bytes > 0 ? bytes : 1, stream_of(device)), "clearing memory"))
         return fail(state->fault, "%s", state->fault_text);
@@ -199,7 +194,7 @@ void *cuda_scratch(struct device *device, size_t bytes) {
     state->scratch_bytes = 0;
     cudaError_t error = cudaMalloc(&state->scratch, capacity);
     if (error == cudaErrorMemoryAllocation)
-        cuda_set_fault(device, out_of_memory(state, capacity), "%s", status_message());
+        cuda_set_fault(device, out_of_memory(device, capacity), "%s", status_message());
     else
         (void)succeeded(device, error, "allocating scratch");
     state->scratch_bytes = state->scratch != NULL ? capacity : 0;

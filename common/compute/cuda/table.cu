@@ -2,6 +2,15 @@
 #include "common/compute/cuda/cuda.h"
 
 extern "C" {
+enum status cuda_out_of_memory(const struct device *device, size_t bytes, size_t available, size_t total) {
+    return fail(
+        STATUS_NO_MEMORY,
+        "cuda:%d: out of memory: %.2f GB asked for, %.2f GB free of %.2f GB. What takes most can be set smaller: "
+        "actor.kv_tokens and actor.in_flight of an actor, train.microbatch_tokens and train.logit_chunk of the "
+        "learner, optim.moments = int8; or give the two a GPU each",
+        cuda_state_of(device)->ordinal, (double)bytes / 1e9, (double)available / 1e9, (double)total / 1e9);
+}
+
 extern const struct ops cuda_ops = {
     cuda_allocate,
     cuda_release,

@@ -136,6 +136,8 @@ void copy_async_wait(int groups_left);
 /* Between pages that cannot be touched; what is left of the last page is filled and checked. nullptr: none left. */
 void *memory_allocate(size_t bytes);
 void memory_release(void *memory);
+/* Bytes in use. */
+size_t memory_used();
 /* Reports a write behind an allocation. */
 void memory_check();
 

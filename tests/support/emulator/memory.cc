@@ -46,6 +46,13 @@ void memory_release(void *memory) {
     blocks.erase(at);
 }
 
+size_t memory_used() {
+    size_t bytes = 0;
+    for (const auto &entry : blocks)
+        bytes += entry.second.bytes;
+    return bytes;
+}
+
 void memory_check() {
     for (const auto &entry : blocks)
         check_fill((const unsigned char *)entry.first, entry.second);

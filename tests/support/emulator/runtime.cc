@@ -43,10 +43,21 @@ void emulator_close(struct device **device) {
     *device = NULL;
 }
 
+/* A device of EMULATED_CUDA_BYTES; 1 GiB without that. */
+static size_t memory_total() {
+    const char *text = getenv("EMULATED_CUDA_BYTES");
+    return text ? strtoull(text, nullptr, 10) : (size_t)1 << 30;
+}
+
+static size_t memory_available() {
+    size_t used = emulator::memory_used(), total = memory_total();
+    return used < total ? total - used : 0;
+}
+
 enum status cuda_allocate(struct device *device, size_t bytes, void **out_memory) {
-    void *memory = emulator::memory_allocate(bytes);
+    void *memory = bytes <= memory_available() ? emulator::memory_allocate(bytes) : nullptr;
     if (!memory)
-        return fail(STATUS_NO_MEMORY, "%s: no memory for %zu bytes", device->name, bytes);
+        return cuda_out_of_memory(device, bytes, memory_available(), memory_total());
     *out_memory = memory;
     return STATUS_OK;
 }
@@ -84,7 +95,7 @@ enum status cuda_synchronize(struct device *device) {
 }
 
 int64_t cuda_free_bytes(struct device *) {
-    return (int64_t)1 << 30;
+    return (int64_t)memory_available();
 }
 
 /* A fresh block each time, filled with NaN: what an earlier operation left there must not matter. */
@@ -92,9 +103,10 @@ void *cuda_scratch(struct device *device, size_t bytes) {
     struct cuda_state *state = cuda_state_of(device);
     if (state->scratch)
         emulator::memory_release(state->scratch);
-    state->scratch = emulator::memory_allocate(bytes);
+    state->scratch = bytes <= memory_available() ? emulator::memory_allocate(bytes) : nullptr;
     if (!state->scratch) {
-        cuda_set_fault(device, STATUS_NO_MEMORY, "%s: no memory for %zu bytes of scratch", device->name, bytes);
+        cuda_set_fault(device, cuda_out_of_memory(device, bytes, memory_available(), memory_total()), "%s",
+                       status_message());
         return NULL;
     }
     memset(state->scratch, 0xff, bytes);
