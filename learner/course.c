@@ -50,6 +50,8 @@ enum status course_start(struct course *course) {
         if (!course_find(course, v))
             return fail(STATUS_FORMAT, "step %u samples from version %u, which is not there", v + course->settings.lag,
                         v);
+    for (uint32_t i = 0; PLANTED(EVAL_FORGOTTEN) && i + 1 < course->version_count; i++)
+        course->versions[i].eval = COURSE_EVAL_NONE;
     course->checkpointed = course->finished = step;
     course->offered = step + PLANTED(RESUMED_A_STEP_LATE);
     return STATUS_OK;
@@ -130,7 +132,8 @@ static bool retire(struct course *course, struct course_action *out_action) {
 static bool checkpoint(struct course *course, struct course_action *out_action) {
     uint32_t step = course_step(course);
     bool last = course->stopped || step >= course->settings.steps, begun = course->checkpointed == step;
-    bool due = last ? course->finished != step : !begun && step % course->settings.checkpoint_every == 0;
+    bool due = last && !(begun && PLANTED(LAST_UNFINISHED)) ? course->finished != step
+                                                            : !begun && step % course->settings.checkpoint_every == 0;
     if (!due)
         return false;
     course->checkpointed = step;

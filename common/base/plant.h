@@ -16,6 +16,8 @@
     X(CANARY_UNCHECKED, "a group's canary is not compared")                                                            \
     X(LEASE_OF_ANOTHER, "whoever names a lease may give it back")                                                      \
     X(CLASS_IGNORED, "groups of two classes are compared as if they were of one")                                      \
+    X(SILENT_KEPT, "peers that went silent without leases are kept")                                                   \
+    X(RETIRED_SHARED, "a version is retired with the content that another number shares")                              \
     X(STANDSTILL_JUDGED, "peers are judged for the time in which the hub itself stood still")                          \
     X(DUPLICATE_UNANSWERED, "a duplicate gets no answer")                                                              \
     X(GROUP_WEIGHTS_UNCHECKED, "the hub takes a group of other weights")                                               \
@@ -31,6 +33,8 @@
     X(RETIRED_EARLY, "a version is retired while a step still samples from it")                                        \
     X(EVAL_UNKEPT, "an evaluation does not keep its version")                                                          \
     X(NEVER_RETIRED, "versions that nothing samples from are kept")                                                    \
+    X(EVAL_FORGOTTEN, "a resumed run does not evaluate the older versions that it has")                               \
+    X(LAST_UNFINISHED, "a run ends while its last checkpoint is under way, or failed")                                 \
     X(RESUMED_WITH_NEWEST, "a resumed step samples from the newest version instead of its own")                        \
     X(RESUMED_A_STEP_LATE, "the checkpoint's step counts as trained")
 

@@ -340,7 +340,7 @@ static void forgive_standstill(struct hub *hub, int64_t now_ms) {
 static void remove_silent(struct hub *hub, int64_t now_ms) {
     while (!list_empty(&hub->by_seen)) {
         struct peer *peer = LIST_ELEMENT(hub->by_seen.next, struct peer, by_seen);
-        if (now_ms - peer->seen_ms < hub_silent_ms(hub))
+        if (now_ms - peer->seen_ms < hub_silent_ms(hub) || (PLANTED(SILENT_KEPT) && peer->lease_count == 0))
             return;
         hub->counts.gone++;
         hub_alarm(hub, false, "peer_gone", "peer=\"%s\" host=\"%s\" silent_ms=%lld leases=%u", peer->name, peer->host,

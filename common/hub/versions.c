@@ -1,6 +1,7 @@
 #include "common/hub/versions.h"
 
 #include "common/base/log.h"
+#include "common/base/plant.h"
 #include "common/weights/content.h"
 #include "proto/limits.h"
 
@@ -95,7 +96,7 @@ enum status versions_publish(struct versions *versions, struct published *publis
 /* A skipped step publishes the same content under the next number: the content goes when its last number does, and is
  * served from the memory of one that stays. */
 static enum status retire_one(struct versions *versions, const struct published *retired, int64_t now_ms) {
-    const struct published *other = find_published(versions, retired->digest);
+    const struct published *other = PLANTED(RETIRED_SHARED) ? NULL : find_published(versions, retired->digest);
     enum status status = STATUS_OK;
     if (other) {
         struct message_manifest manifest = snapshot_of(versions, other);

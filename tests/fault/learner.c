@@ -406,11 +406,25 @@ static void damage(struct learner *learner) {
     sim_log(sim, "the newest checkpoint is damaged");
 }
 
+/* What ended of itself left its last step behind. */
+static void check_ended(const struct learner *learner) {
+    const struct disk *disk = &learner->disk;
+    uint32_t step = course_step(&learner->life->course), last = 0;
+    if (disk->checkpoint_count > 0) {
+        const struct checkpoint *newest = &disk->checkpoints[disk->checkpoint_count - 1];
+        last = newest->versions[newest->version_count - 1].manifest.version;
+    }
+    if (learner->life->ended && last != step)
+        sim_fail(learner->sim, "section 12: the learner ended after step %u, and its last checkpoint is of step %u",
+                 step, last);
+}
+
 void learner_kill(struct sim *sim) {
     struct learner *learner = sim->learner;
     struct life *life = learner->life;
     if (!life)
         return;
+    check_ended(learner);
     add_counts(&learner->counts, hub_counted(life->hub));
     completed_work_free(&life->work);
     hub_thread_end(learner);

@@ -155,12 +155,14 @@ void network_arrive(struct sim *sim, struct event *event) {
     free(event->frame);
 }
 
-/* What flies over the old connections is lost; the process goes on over new ones without knowing. */
+/* What flies over the old connections is lost, or, where it was in the receiver's buffers, comes late, over a connection that has
+ * nobody behind it any more; the process goes on over new ones without knowing. */
 void network_cut(struct sim *sim, uint32_t process, bool noticed) {
     struct process *cut = &sim->processes[process];
     peer_id old = cut->control;
     cut->control = sim->next_connection++;
-    cut->cut_below = cut->control;
+    if (sim_draw(sim, 3) > 0)
+        cut->cut_below = cut->control;
     for (uint32_t a = 0; a < ACTORS; a++)
         for (uint32_t w = 0; w < WORKERS; w++)
             if ((a == process || ACTORS + w == process) && sim->group_links[a][w])

@@ -187,11 +187,23 @@ static void watch_slots(struct sim *sim, struct observer *observer, const struct
         sim_row(sim, ROW_SLOT_SKIPPED);
 }
 
+/* I4: who went silent is forgotten. */
+static void watch_peers(struct sim *sim, const struct hub *hub) {
+    for (struct link *link = hub->by_seen.next; link != &hub->by_seen; link = link->next) {
+        const struct peer *peer = LIST_ELEMENT(link, struct peer, by_seen);
+        if (sim_clock(sim, LEARNER) - peer->seen_ms >= hub_silent_ms(hub))
+            sim_fail(sim, "I4: %s was silent for %lld ms, and is kept", peer->name,
+                     (long long)(sim_clock(sim, LEARNER) - peer->seen_ms));
+    }
+}
+
 void observer_after(struct sim *sim, struct observer *observer, const struct hub *hub) {
     bool ticked = hub->last_tick_ms != observer->tick_ms && observer->tick_ms != INT64_MIN;
     observer->stood = ticked && hub->last_tick_ms - observer->tick_ms > STOOD_MS;
     if (observer->stood && (hub->counts.expired > observer->counts.expired || hub->counts.gone > observer->counts.gone))
         sim_fail(sim, "section 3: the hub stood still, and peers are judged for it");
+    if (ticked && !observer->stood)
+        watch_peers(sim, hub);
     watch_leases(sim, observer, hub);
     watch_slots(sim, observer, hub);
     observer->counts = hub->counts;

@@ -380,6 +380,27 @@ static void late_groups_of_finished_and_retired_work_are_duplicates(void **state
     assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 20, NULL), OUTCOME_DUPLICATE);
 }
 
+/* A driver may offer the same slots again at another version: what is late of the first time is no duplicate of the second. */
+static void a_late_group_of_work_offered_again_at_another_version_is_not_wanted(void **state) {
+    (void)state;
+    one_slot_out(1);
+    struct message_lease first = lease_of(1);
+    hub_withdraw(fake.hub, WORK_TRAIN, 0);
+    fake_publish(&fake, 1, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 1, 0));
+    fake_beat(&fake, 1, first.lease, NULL, 0, 0, 0, 10);
+    struct message_lease second = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &second, 1, 10, NULL), OUTCOME_ACCEPTED);
+    struct message_group group = fake_group(&first, 1, &fake.arena);
+    group.samples[0].ids[0] ^= 1; /* other weights, other bits */
+    struct message scored = fake_scored(&group, WORKER, &fake.arena), message;
+    fake_send(&fake, WORKER, &scored, 20);
+    while (fake_take(&fake, WORKER, MESSAGE_ANSWER, &message))
+        ;
+    assert_int_equal(message.answer.outcome, OUTCOME_NOT_WANTED);
+    assert_int_equal(hub_counted(fake.hub)->mismatches, 0);
+}
+
 static void retired_and_withdrawn_work_is_revoked_and_not_wanted(void **state) {
     (void)state;
     struct message message;
@@ -473,6 +494,7 @@ int main(void) {
         TEST(a_group_made_under_a_wrong_canary_is_kept_out_too),
         TEST(another_class_cannot_pass_for_the_learners),
         TEST(late_groups_of_finished_and_retired_work_are_duplicates),
+        TEST(a_late_group_of_work_offered_again_at_another_version_is_not_wanted),
         TEST(retired_and_withdrawn_work_is_revoked_and_not_wanted),
         TEST(a_drain_waits_for_leases_and_says_bye),
         TEST(a_drain_has_a_deadline),
