@@ -36,6 +36,16 @@ EXEMPT(hub_server_take,
        (struct hub_server * server, uint8_t stream, uint32_t step, int timeout_ms, struct completed_work **out_work),
        server, stream, step, timeout_ms, out_work)
 
+/* ---- the disk's free space ---- */
+
+static uint64_t free_bytes = UINT64_MAX / 4;
+
+enum status __wrap_fs_free_bytes(const char *path, uint64_t *out_bytes) {
+    (void)path;
+    *out_bytes = free_bytes;
+    return STATUS_OK;
+}
+
 /* ---- a run ---- */
 
 struct fixture {
@@ -221,6 +231,27 @@ static void metrics_reach_the_disk_before_the_checkpoint_that_counts_on_them(voi
     end(&f);
 }
 
+static void a_run_needs_room_for_one_checkpoint_more_than_it_keeps(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    begin_run(&f);
+    static const struct optimiser_settings settings = {.lr = 1, .steps = 1};
+    struct optimiser *optimiser;
+    ASSERT_OK(optimiser_create(f.tiny.model, &settings, &optimiser));
+    uint64_t bytes = checkpoint_bytes(optimiser, 1), before = free_bytes;
+    optimiser_destroy(&optimiser);
+    free_bytes = 3 * bytes - 1; /* checkpoint.keep is 2 */
+    ASSERT_FAILS(STATUS_IO, live(&f));
+    assert_true(strstr(status_message(), "GB free; right would be") && strstr(status_message(), "checkpoint.keep"));
+    free_bytes = 3 * bytes;
+    fake_hub_reset();
+    ASSERT_OK(live(&f));
+    free_bytes = before;
+    check_end(&f);
+    end(&f);
+}
+
 static void enough_points_were_swept(void **state) {
     (void)state;
     sweep_report();
@@ -233,6 +264,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_teardown(the_next_learner_ends_with_the_same_bits, sweep_teardown),
         cmocka_unit_test_teardown(a_run_without_memory_has_a_reason, sweep_teardown),
         cmocka_unit_test(metrics_reach_the_disk_before_the_checkpoint_that_counts_on_them),
+        cmocka_unit_test(a_run_needs_room_for_one_checkpoint_more_than_it_keeps),
         cmocka_unit_test(enough_points_were_swept),
     };
     nth_init();

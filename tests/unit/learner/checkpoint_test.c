@@ -1,6 +1,7 @@
 #include "tests/support/learner/tiny.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -408,6 +409,29 @@ static void as_many_checkpoints_as_wanted_are_kept(void **state) {
     end(&f);
 }
 
+/* The disk stands still: opening a pipe that nobody writes does. Training goes on all the same. */
+static void training_does_not_wait_for_the_disk(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    char pipe[PATH_BYTES], path[PATH_BYTES];
+    ASSERT_OK(fs_join(pipe, f.run, "metrics.jsonl"));
+    ASSERT_OK(fs_join(path, f.run, "checkpoints/step-00000001"));
+    assert_true(unlink(pipe) == 0 && mkfifo(pipe, 0600) == 0);
+    save(&f, 1); /* moments are read */
+    update(&f, f.optimiser, 0);
+    assert_false(fs_exists(path));
+    int fd = open(pipe, O_WRONLY); /* the disk moves again */
+    assert_true(fd >= 0);
+    assert_true(checkpointer_finish(f.checkpointer) != STATUS_OK); /* a pipe has no fsync */
+    close(fd);
+    assert_int_equal(unlink(pipe), 0);
+    ASSERT_OK(fs_write_atomic(pipe, "{}\n", 3));
+    save(&f, 2);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    end(&f);
+}
+
 static void a_failed_write_is_told_and_the_next_one_works(void **state) {
     (void)state;
     struct fixture f;
@@ -461,6 +485,7 @@ int main(void) {
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_one_before_used),
         cmocka_unit_test(each_file_of_a_checkpoint_is_watched),
         cmocka_unit_test(as_many_checkpoints_as_wanted_are_kept),
+        cmocka_unit_test(training_does_not_wait_for_the_disk),
         cmocka_unit_test(a_failed_write_is_told_and_the_next_one_works),
         cmocka_unit_test(room_is_checked_for_one_more_than_kept),
     };

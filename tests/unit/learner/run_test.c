@@ -212,6 +212,33 @@ static void a_run_killed_at_every_step_ends_with_the_same_bits(void **state) {
     }
 }
 
+/* As a disk does it: the newest checkpoint is damaged, the one before it is used, and its steps are done again. */
+static void a_run_goes_on_from_the_checkpoint_before_a_damaged_one(void **state) {
+    (void)state;
+    struct fixture f;
+    char path[PATH_BYTES];
+    struct buf text = {0};
+    begin(&f);
+    ASSERT_OK(live(&f, "whole", (const char *const[]){"run.lag=1", NULL}));
+    fake.fail_at = 5; /* the checkpoints are those of steps 2 and 4 */
+    fake.fail_with = STATUS_IO;
+    ASSERT_FAILS(STATUS_IO, live(&f, "parts", (const char *const[]){"run.lag=1", NULL}));
+    in_run(&f, "parts", "checkpoints/step-00000004/optimiser.safetensors", path);
+    ASSERT_OK(fs_read(path, 1 << 20, &text));
+    text.data[text.bytes / 2] ^= 4;
+    ASSERT_OK(fs_write_atomic(path, text.data, text.bytes));
+    buf_deinit(&text);
+    uint32_t offers = fake.offer_count;
+    fake.fail_at = UINT32_MAX;
+    ASSERT_OK(live(&f, "parts", (const char *const[]){"run.lag=1", NULL}));
+    assert_int_equal(fake.offers[offers].step, 2);
+    assert_true(digest_equal(last_state(&f, "parts").weights, last_state(&f, "whole").weights));
+    assert_same_file(&f, "whole", "parts", "checkpoints/step-00000006/optimiser.safetensors");
+    double steps[2 * STEPS];
+    assert_int_equal(column(&f, "parts", "step", steps), STEPS); /* metrics.jsonl was cut, too */
+    tiny_close(&f.tiny);
+}
+
 static void a_finished_run_started_again_does_nothing(void **state) {
     (void)state;
     struct fixture f;
@@ -401,6 +428,7 @@ int main(void) {
         cmocka_unit_test(each_step_samples_from_the_version_that_the_lag_names),
         cmocka_unit_test(a_run_that_was_stopped_or_killed_ends_with_the_same_bits),
         cmocka_unit_test(a_run_killed_at_every_step_ends_with_the_same_bits),
+        cmocka_unit_test(a_run_goes_on_from_the_checkpoint_before_a_damaged_one),
         cmocka_unit_test(a_finished_run_started_again_does_nothing),
         cmocka_unit_test(a_finished_run_is_lengthened_to_the_bits_of_a_longer_one),
         cmocka_unit_test(a_run_whose_learning_rate_ends_with_it_is_not_lengthened),
