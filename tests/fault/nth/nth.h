@@ -42,6 +42,9 @@ struct nth_plan {
     const char *mark;  /* a file that the first failure makes: where it cannot, nothing fails; NULL: none */
 };
 
+/* json.c lets go of what jansson held when a parse ran out of memory: said to the leak sanitizer too. */
+const char *__lsan_default_suppressions(void);
+
 /* Once, before anything is allocated that is freed later. */
 void nth_init(void);
 /* Begin counting. */
