@@ -67,6 +67,8 @@ unsigned running;
 
 /* Barriers passed; shared.cc compares them. */
 uint64_t block_number;
+bool in_a_block; /* a lane is running */
+extern uint64_t launch_began;
 uint32_t block_epoch, warp_epoch[BLOCK_LANES_MAX / WARP];
 
 unsigned running_lane() {
@@ -327,9 +329,12 @@ void launch(const char *kernel, dim3 grid, unsigned block, const std::function<v
     put_in_order(blocks.data(), blocks.size());
     struct sigaction before[2];
     catch_faults(before);
+    launch_began = block_number;
     for (const dim3 &at : blocks) {
         here.block = at;
+        in_a_block = true;
         run_block();
+        in_a_block = false;
     }
     memory_check();
     sigaction(SIGSEGV, &before[0], nullptr);

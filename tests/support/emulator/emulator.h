@@ -138,6 +138,21 @@ void *memory_allocate(size_t bytes);
 void memory_release(void *memory);
 /* Bytes in use. */
 size_t memory_used();
+
+struct touch;
+struct watched {
+    void *memory;
+    size_t bytes;
+    touch *touches; /* one for each two bytes; nullptr: unwatched */
+};
+/* The allocation in whose pages this address lies; nullptr: none. It stays where it is until it is released. */
+const watched *memory_find(uintptr_t address);
+
+/* A kernel's plain access; between the blocks of a launch two of them that touch, and of which one writes, are a race. */
+void global_access(bool writes, const void *address, size_t bytes);
+touch *global_watch(size_t bytes);
+void global_unwatch(touch *touches, size_t bytes);
+void global_forget(); /* allocations came or went */
 /* Reports a write behind an allocation. */
 void memory_check();
 

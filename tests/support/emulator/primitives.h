@@ -108,7 +108,8 @@ DEVICE uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     return result;
 }
 
-DEVICE int atomicMax(int *to, int value) {
+/* Not watched: atomics of blocks are no race. */
+__attribute__((noinline, no_sanitize_thread, unused)) static int atomicMax(int *to, int value) {
     int old = *to;
     *to = old > value ? old : value;
     return old;
@@ -124,6 +125,7 @@ DEVICE void shared_add(shared_pointer<unsigned long long> to, unsigned long long
 
 DEVICE uint4 load16(const void *from) {
     emulator::check_aligned(from, 16, "a load");
+    emulator::global_access(false, from, 16);
     uint4 value;
     memcpy(&value, from, sizeof value);
     return value;
@@ -131,6 +133,7 @@ DEVICE uint4 load16(const void *from) {
 
 DEVICE void store16(void *to, uint4 value) {
     emulator::check_aligned(to, 16, "a store");
+    emulator::global_access(true, to, 16);
     memcpy(to, &value, sizeof value);
 }
 

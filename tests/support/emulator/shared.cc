@@ -97,6 +97,7 @@ void copy_async(const shared_array *array, ptrdiff_t index, const void *from, si
     check_aligned(array, index, to_bytes, "an asynchronous copy");
     if (from_bytes > 0)
         check_aligned(from, to_bytes, "an asynchronous copy");
+    global_access(false, from, from_bytes);
     open_group[running_lane()].push_back({array, index, from, from_bytes, to_bytes});
 }
 

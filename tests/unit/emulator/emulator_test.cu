@@ -226,6 +226,33 @@ KERNEL void shifted_kernel(int *to, int shift, bool write) {
         to[0] = 2;
 }
 
+/* Blocks of 32 lanes, each with 32 ints of its own, and what they must not do with those of others. */
+enum neighbour { READ_NEXT, READ_NEXT_VECTOR, WRITE_SAME, WRITE_WHAT_ALL_READ, COPY_NEXT };
+
+KERNEL void neighbours_kernel(int *to, neighbour kind) {
+    SHARED(uint16_t, tile, 8 * WARP_LANES);
+    int own = (int)(blockIdx.x * WARP_LANES + threadIdx.x), next = (int)((own + WARP_LANES) % (gridDim.x * WARP_LANES));
+    switch (kind) {
+    case READ_NEXT:
+        to[own] = to[next] + 1;
+        break;
+    case READ_NEXT_VECTOR:
+        to[own] = (int)load16(to + next / 4 * 4).x;
+        break;
+    case WRITE_SAME:
+        to[threadIdx.x] = 1;
+        break;
+    case WRITE_WHAT_ALL_READ:
+        if (to[0] == 0 && own == 40)
+            to[0] = 1;
+        break;
+    case COPY_NEXT:
+        to[own] = 1;
+        copy_async16(tile + (int)threadIdx.x * 8, to + next / 4 * 4, 16);
+        break;
+    }
+}
+
 /* Runs body in a child and wants a report that contains this text. */
 template <typename BODY> static void assert_caught(const char *text, BODY body) {
     for (unsigned order : orders) {
@@ -292,6 +319,18 @@ static void indices_out_of_bounds_are_caught(void **) {
                   });
 }
 
+/* In every order of blocks; the good kernels above share nothing, or by atomics. */
+static void races_between_blocks_are_caught(void **) {
+#if !defined(EMULATOR_WATCHES)
+    skip(); /* unwatched: sanitizers, or another compiler than gcc */
+#endif
+    for (int kind = READ_NEXT; kind <= COPY_NEXT; kind++)
+        assert_caught("race between blocks: ", [=] {
+            int *to = (int *)device_memory(3 * WARP_LANES * sizeof *to);
+            LAUNCH(NULL, neighbours_kernel, dim3(3), WARP_LANES, to, (neighbour)kind);
+        });
+}
+
 static void wrong_masks_are_caught(void **) {
     assert_broken(MASK_WITHOUT_SELF, "wrong mask: a shuffle");
     assert_broken(MASKS_DISAGREE, "no lane can go on");
@@ -323,6 +362,7 @@ int main() {
         cmocka_unit_test(missing_barriers_are_caught),
         cmocka_unit_test(reads_of_what_is_not_there_are_caught),
         cmocka_unit_test(indices_out_of_bounds_are_caught),
+        cmocka_unit_test(races_between_blocks_are_caught),
         cmocka_unit_test(wrong_masks_are_caught),
         cmocka_unit_test(divergent_barriers_are_caught),
         cmocka_unit_test(misaligned_vectors_are_caught),
