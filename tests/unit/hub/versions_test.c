@@ -1,139 +1,193 @@
-#include "tests/support/test.h"
+/* The hub's behaviour in virtual time: versions, canaries, the end. */
+#include "common/base/json.h"
+#include "proto/proto.h"
+#include "tests/support/hub/fixture.h"
 
-#include "common/compute/device.h"
-#include "common/hub/versions.h"
-#include "proto/limits.h"
-#include "tests/support/hub/fake.h"
+/* ---- versions, canaries, the end ---- */
 
-#define ELEMENTS 1000 /* two chunks of 1024 bytes */
-#define SILENT_MS 10000
-#define READER_MS (10 * 60 * 1000)
-
-static struct fake fake;
-static struct versions versions;
-static uint16_t elements[ELEMENTS];
-static uint32_t released, chunks, gone;
-
-static void on_release(void *context) {
-    (void)context;
-    released++;
-}
-
-static bool on_reply(void *context, const struct message *message) {
-    (void)context;
-    chunks += message->type == MESSAGE_CHUNK;
-    gone += message->type == MESSAGE_GONE;
-    return true;
-}
-
-static int set_up(void **state) {
+static void a_wrong_canary_is_kept_out(void **state) {
     (void)state;
-    struct hub_settings settings = fake_settings();
-    fake_create(&fake, &settings);
-    versions = (struct versions){.hub = fake.hub, .chunk_bytes = 1024};
-    released = chunks = gone = 0;
-    return store_create(&versions.store);
+    struct digest good = {5, 5}, bad = {6, 6}, weights = fake_weights(0);
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    struct message message = {.type = MESSAGE_HEARTBEAT, .heartbeat = {.weights = weights, .canary = bad}};
+    message.heartbeat.incarnation = 1;
+    fake_send(&fake, 1, &message, 10);
+    assert_int_equal(fake.alarms, 0);
+    hub_canary(fake.hub, &weights, &good, 20); /* the learner's may come later */
+    hub_check(fake.hub);
+    assert_string_equal(fake.alarm, "canary_mismatch");
+    assert_int_equal(hub_counted(fake.hub)->canary_mismatches, 1);
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_string_equal(reason_of(&lease), "this actor's canary was wrong");
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 30);
+    message = (struct message){.type = MESSAGE_HEARTBEAT, .heartbeat = {.weights = weights, .canary = good}};
+    message.heartbeat.incarnation = 2;
+    fake_send(&fake, 2, &message, 30);
+    lease = lease_of(2);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 2, 40, NULL), OUTCOME_ACCEPTED);
 }
 
-static int tear_down(void **state) {
+/* A group goes by way of a reward worker: it may overtake what its actor says about its canary, and that may be lost. */
+static void a_group_made_under_a_wrong_canary_is_kept_out_too(void **state) {
     (void)state;
-    versions_deinit(&versions);
-    store_destroy(&versions.store);
-    fake_destroy(&fake);
-    return 0;
+    struct digest good = {5, 5}, bad = {6, 6}, weights = fake_weights(0);
+    one_slot_out(1);
+    hub_canary(fake.hub, &weights, &good, 0);
+    struct message_lease lease = lease_of(1);
+    struct message_group group = fake_group(&lease, 1, &fake.arena);
+    group.canary = bad;
+    struct message scored = fake_scored(&group, WORKER, &fake.arena), message;
+    fake_send(&fake, WORKER, &scored, 10);
+    assert_int_equal(fake.filled, 0);
+    assert_string_equal(fake.alarm, "canary_mismatch");
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_true(fake_take(&fake, WORKER, MESSAGE_ANSWER, &message));
+    assert_int_equal(message.answer.outcome, OUTCOME_NOT_WANTED);
+    fake_beat(&fake, 1, 0, NULL, 0, 0, 0, 20); /* it did not hear: it is told again */
+    assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 30);
+    lease = lease_of(2);
+    group = fake_group(&lease, 2, &fake.arena);
+    group.canary = good;
+    scored = fake_scored(&group, WORKER, &fake.arena);
+    fake_send(&fake, WORKER, &scored, 40);
+    assert_int_equal(fake.filled, 1);
+    group.actor = 1; /* late, and no sign of a determinism bug */
+    group.canary = bad;
+    group.samples[0].ids[0] ^= 1;
+    scored = fake_scored(&group, WORKER, &fake.arena);
+    fake_send(&fake, WORKER, &scored, 50);
+    assert_int_equal(hub_counted(fake.hub)->mismatches, 0);
 }
 
-static void publish(uint32_t version) {
-    struct published published = {.version = version,
-                                  .digest = fake_weights(version),
-                                  .data = elements,
-                                  .elements = ELEMENTS,
-                                  .dtype = DTYPE_BF16,
-                                  .release = on_release};
-    ASSERT_OK(versions_publish(&versions, &published, 0));
-}
-
-/* As the hub's thread does. */
-static void fetch(uint32_t version, uint32_t first, int64_t now_ms) {
-    struct message_fetch message = {
-        .kind = FETCH_SNAPSHOT, .object = fake_weights(version), .first = first, .count = 1};
-    versions_read(&versions, &message, now_ms);
-    store_fetch(versions.store, &message, on_reply, NULL);
-}
-
-static void who_reads_in_time_reads_on_after_the_retirement(void **state) {
+static void another_class_cannot_pass_for_the_learners(void **state) {
     (void)state;
-    publish(1);
-    fetch(1, 0, 1000);
-    publish(2);
-    ASSERT_OK(versions_retire(&versions, 0, 2, 2000));
-    for (int64_t now_ms = 2000; now_ms < 60000; now_ms += SILENT_MS - 1) {
-        versions_tick(&versions, now_ms);
-        fetch(1, 0, now_ms);
-    }
-    assert_int_equal(released, 0);
-    assert_int_equal(gone, 0);
-    fetch(1, 1, 60000); /* the last chunk; nobody asks on */
-    versions_tick(&versions, 60000 + SILENT_MS);
-    assert_int_equal(released, 1);
-    fetch(1, 0, 60000 + SILENT_MS);
-    assert_int_equal(gone, 1);
+    fake_publish(&fake, 0, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 0, 0));
+    struct message hello = fake_hello(ROLE_ACTOR, 1, 4);
+    hello.hello.fingerprint.device = text_of("gpu");
+    fake_send(&fake, 1, &hello, 0);
+    struct message_lease lease = lease_of(1);
+    assert_string_equal(reason_of(&lease), "this actor is of another class");
+    struct message_group group = fake_group(&lease, 1, &fake.arena);
+    group.same_class = 0;
+    struct message scored = fake_scored(&group, WORKER, &fake.arena);
+    fake_send(&fake, WORKER, &scored, 10);
+    assert_int_equal(fake.filled, 1);
 }
 
-static void a_silent_reader_holds_nothing(void **state) {
+static void late_groups_of_finished_and_retired_work_are_duplicates(void **state) {
     (void)state;
-    publish(1);
-    publish(2);
-    fetch(1, 0, 1000);
-    ASSERT_OK(versions_retire(&versions, 0, 2, 1000 + SILENT_MS)); /* silent before */
-    assert_int_equal(released, 1);
-    fetch(2, 0, 20000);
-    publish(3);
-    ASSERT_OK(versions_retire(&versions, 0, 3, 20000));
-    versions_tick(&versions, 20000 + SILENT_MS - 1);
-    assert_int_equal(released, 1);
-    versions_tick(&versions, 20000 + SILENT_MS); /* silent since */
-    assert_int_equal(released, 2);
+    struct digest weights = fake_weights(0);
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 10, NULL), OUTCOME_ACCEPTED);
+    hub_retire(fake.hub, &weights);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 20, NULL), OUTCOME_DUPLICATE);
 }
 
-static void the_slowest_reader_has_a_deadline(void **state) {
+/* A driver may offer the same slots again at another version: what is late of the first time is no duplicate of the second. */
+static void a_late_group_of_work_offered_again_at_another_version_is_not_wanted(void **state) {
     (void)state;
-    const int64_t begin_ms = 1000;
-    int64_t now_ms = begin_ms;
-    publish(1);
-    fetch(1, 0, now_ms);
-    publish(2);
-    ASSERT_OK(versions_retire(&versions, 0, 2, now_ms));
-    for (; now_ms < begin_ms + READER_MS; now_ms += 1000) {
-        versions_tick(&versions, now_ms);
-        assert_int_equal(released, 0);
-        fetch(1, 0, now_ms);
-    }
-    versions_tick(&versions, now_ms);
-    assert_int_equal(released, 1);
+    one_slot_out(1);
+    struct message_lease first = lease_of(1);
+    hub_withdraw(fake.hub, WORK_TRAIN, 0);
+    fake_publish(&fake, 1, 0);
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 0, 1, 0, 1, 0));
+    fake_beat(&fake, 1, first.lease, NULL, 0, 0, 0, 10);
+    struct message_lease second = lease_of(1);
+    assert_int_equal(fake_deliver(&fake, WORKER, &second, 1, 10, NULL), OUTCOME_ACCEPTED);
+    struct message_group group = fake_group(&first, 1, &fake.arena);
+    group.samples[0].ids[0] ^= 1; /* other weights, other bits */
+    struct message scored = fake_scored(&group, WORKER, &fake.arena), message;
+    fake_send(&fake, WORKER, &scored, 20);
+    while (fake_take(&fake, WORKER, MESSAGE_ANSWER, &message))
+        ;
+    assert_int_equal(message.answer.outcome, OUTCOME_NOT_WANTED);
+    assert_int_equal(hub_counted(fake.hub)->mismatches, 0);
 }
 
-static void one_retired_version_at_a_time_is_held(void **state) {
+static void retired_and_withdrawn_work_is_revoked_and_not_wanted(void **state) {
     (void)state;
-    publish(1);
-    publish(2);
-    publish(3);
-    fetch(1, 0, 10);
-    fetch(2, 0, 10);
-    ASSERT_OK(versions_retire(&versions, 0, 3, 20));
-    assert_int_equal(released, 1);
-    fetch(1, 0, 30);
-    assert_int_equal(gone, 0);
-    fetch(2, 0, 30);
-    assert_int_equal(gone, 1);
+    struct message message;
+    struct digest weights = fake_weights(0);
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    hub_retire(fake.hub, &weights);
+    hub_check(fake.hub);
+    assert_int_equal(fake.withdrawn, 1);
+    assert_true(fake_take(&fake, 1, MESSAGE_REVOKE, &message));
+    assert_string_equal(reason_of(&lease), "this step is not open");
+    assert_true(hub_idle(fake.hub));
+}
+
+static void a_drain_waits_for_leases_and_says_bye(void **state) {
+    (void)state;
+    struct message message;
+    one_slot_out(1);
+    struct message_lease lease = lease_of(1);
+    hub_drain(fake.hub, 100, 5000, "the run is over");
+    assert_false(hub_drained(fake.hub));
+    ASSERT_FAILS(STATUS_CLOSED, fake_offer(&fake, WORK_TRAIN, 1, 1, 0, 0, 100));
+    fake_beat(&fake, 1, lease.lease, &lease.lease, 1, LEASE_GENERATING, 1, 900);
+    assert_int_equal(fake_deliver(&fake, WORKER, &lease, 1, 1000, NULL), OUTCOME_ACCEPTED);
+    hub_tick(fake.hub, 1000);
+    assert_true(hub_drained(fake.hub));
+    assert_true(fake_take(&fake, 1, MESSAGE_BYE, &message));
+    assert_string_equal(message.bye.reason.data, "the run is over");
+    assert_true(fake_take(&fake, WORKER, MESSAGE_BYE, &message));
+    fake_join(&fake, ROLE_ACTOR, 2, 4, 1100);
+    assert_true(fake_take(&fake, 2, MESSAGE_BYE, &message));
+}
+
+static void a_drain_has_a_deadline(void **state) {
+    (void)state;
+    one_slot_out(1);
+    hub_drain(fake.hub, 100, 2000, "stop");
+    hub_tick(fake.hub, 1000);
+    assert_false(hub_drained(fake.hub));
+    hub_tick(fake.hub, 2100);
+    assert_true(hub_drained(fake.hub));
+}
+
+static void status_says_what_is_awaited(void **state) {
+    (void)state;
+    struct buf line = {0};
+    struct message message;
+    hub_status_line(fake.hub, 0, &line);
+    assert_string_equal(line.data, "no open work, 0 actors, 1 reward worker");
+    ASSERT_OK(fake_offer(&fake, WORK_TRAIN, 3, 2, 0, 0, 0));
+    buf_reset(&line);
+    hub_status_line(fake.hub, 0, &line);
+    assert_string_equal(line.data, "step 3: 0 of 2 groups, waiting for an actor");
+    fake_join(&fake, ROLE_ACTOR, 1, 4, 0);
+    buf_reset(&line);
+    hub_status_line(fake.hub, 0, &line);
+    assert_string_equal(line.data, "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
+    message = (struct message){.type = MESSAGE_STATUS_REQUEST};
+    fake_send(&fake, 4711, &message, 0); /* needs no hello */
+    assert_true(fake_take(&fake, 4711, MESSAGE_STATUS_REPLY, &message));
+    json_t *status;
+    ASSERT_OK(json_parse(message.status_reply.json.data, message.status_reply.json.bytes, "status", &status));
+    assert_string_equal(json_string_value(json_object_get(status, "state")),
+                        "step 3: 0 of 2 groups, 1 actor, 1 reward worker");
+    assert_string_equal(json_string_value(json_object_get(status, "run_id")), "fedcba9876543210");
+    json_decref(status);
+    buf_deinit(&line);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(who_reads_in_time_reads_on_after_the_retirement, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_silent_reader_holds_nothing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_slowest_reader_has_a_deadline, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(one_retired_version_at_a_time_is_held, set_up, tear_down),
+        TEST(a_wrong_canary_is_kept_out),
+        TEST(a_group_made_under_a_wrong_canary_is_kept_out_too),
+        TEST(another_class_cannot_pass_for_the_learners),
+        TEST(late_groups_of_finished_and_retired_work_are_duplicates),
+        TEST(a_late_group_of_work_offered_again_at_another_version_is_not_wanted),
+        TEST(retired_and_withdrawn_work_is_revoked_and_not_wanted),
+        TEST(a_drain_waits_for_leases_and_says_bye),
+        TEST(a_drain_has_a_deadline),
+        TEST(status_says_what_is_awaited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
