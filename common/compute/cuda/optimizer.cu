@@ -205,9 +205,10 @@ void cuda_sum_squares(struct device *device, double *host_out, const float *g, i
     cuda_download(device, host_out, partial + blocks, sizeof *host_out);
 }
 
-/* ---- digest: mixes of DIGEST_BLOCK elements a lane, added up on the host modulo 2^128 ---- */
+/* ---- digest: a lane the mixes of DIGEST_BLOCK elements or more, then one warp the lanes' sums, modulo 2^128 ---- */
 
 #define DIGEST_BLOCK 1024
+#define DIGEST_LANES_MAX 131072 /* fill a device; more would be for the one warp to add */
 
 KERNEL void digest_kernel(struct digest *partial, const void *w, enum dtype type, uint64_t first, int64_t count,
                           int64_t lanes) {
@@ -240,6 +241,7 @@ KERNEL void digest_total_kernel(struct digest *total, const struct digest *parti
 void cuda_digest(struct device *device, struct digest *host_out, const void *w, enum dtype type, int64_t first,
                  int64_t count) {
     int64_t lanes = (count + DIGEST_BLOCK - 1) / DIGEST_BLOCK;
+    lanes = lanes < DIGEST_LANES_MAX ? lanes : DIGEST_LANES_MAX;
     *host_out = digest_of_u128(0);
     struct digest *partial =
         lanes > 0 ? (struct digest *)cuda_scratch(device, ((size_t)lanes + 1) * sizeof *partial) : NULL;
