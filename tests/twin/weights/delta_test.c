@@ -104,46 +104,10 @@ static void changes_that_lead_elsewhere_are_refused(void **state) {
     free(f);
 }
 
-/* As an actor does: from a delta's bytes to a patch, from the patch into the device's memory, forth and back. */
-static void a_chain_is_applied_where_the_weights_are(void **state) {
-    (void)state;
-    for (unsigned order = 0; order < 2; order++) {
-        struct fixture *f = malloc(sizeof *f);
-        begin(f, order, 40);
-        for (int back = 0; back < 2; back++) {
-            struct chain *chain = calloc(1, sizeof *chain);
-            chain->hop_count = 1;
-            chain->from = back ? f->to : f->from;
-            chain->to = back ? f->from : f->to;
-            chain->hops[0].direction = back ? DELTA_BACK : DELTA_FORWARD;
-            uint64_t changed;
-            ASSERT_OK(delta_encode(f->before, f->after, ELEMENTS, f->from, f->to, THREADS, &chain->hops[0].data,
-                                   &chain->hops[0].bytes, &changed));
-            struct patch *patch;
-            ASSERT_OK(patch_create(chain, chain->from, ELEMENTS, THREADS, &patch));
-            uint16_t *got = malloc(sizeof f->after);
-            patch->step[7] ^= 4; /* leads elsewhere: refused, and nothing is changed */
-            ASSERT_FAILS(STATUS_MISMATCH, patch_apply_on(patch, f->cuda, f->on_cuda));
-            f->cuda->ops->download(f->cuda, got, f->on_cuda, sizeof f->after);
-            assert_memory_equal(got, back ? f->after : f->before, sizeof f->after);
-            patch->step[7] ^= 4;
-            ASSERT_OK(patch_apply_on(patch, f->cuda, f->on_cuda));
-            f->cuda->ops->download(f->cuda, got, f->on_cuda, sizeof f->after);
-            assert_memory_equal(got, back ? f->before : f->after, sizeof f->after);
-            free(got);
-            patch_destroy(&patch);
-            chain_destroy(&chain);
-        }
-        end(f);
-        free(f);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_delta_has_the_same_bytes_wherever_it_was_made),
         cmocka_unit_test(changes_that_lead_elsewhere_are_refused),
-        cmocka_unit_test(a_chain_is_applied_where_the_weights_are),
     };
     return cmocka_run_group_tests_name("delta", tests, NULL, NULL);
 }

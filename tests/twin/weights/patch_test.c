@@ -60,7 +60,7 @@ static void a_device_applies_a_chain_or_leaves_its_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_device_applies_a_chain_or_leaves_its_weights, set_up, tear_down),
+        cmocka_unit_test(a_device_applies_a_chain_or_leaves_its_weights),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("patch", tests, set_up, tear_down);
 }
