@@ -243,20 +243,14 @@ static void *thread_main(void *argument) {
     }
 }
 
-/* What a crash left half-written: a directory, or `latest` on its way (fs_write_atomic). */
-static bool is_part(const char *name) {
-    size_t bytes = strlen(name), tail = strlen(CHECKPOINT_PART);
-    return strncmp(name, "." CHECKPOINT_LATEST ".", sizeof CHECKPOINT_LATEST + 1) == 0 ||
-           (bytes > tail && strcmp(name + bytes - tail, CHECKPOINT_PART) == 0);
-}
-
 static enum status remove_parts(const char *parent) {
     struct fs_list list;
     TRY(fs_list_directory(parent, &list));
     enum status status = STATUS_OK;
     for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
         char path[PATH_BYTES];
-        if (!is_part(list.names[i]))
+        size_t bytes = strlen(list.names[i]), tail = strlen(CHECKPOINT_PART);
+        if (bytes <= tail || strcmp(list.names[i] + bytes - tail, CHECKPOINT_PART) != 0)
             continue;
         status = fs_join(path, parent, list.names[i]);
         if (status == STATUS_OK)
@@ -280,6 +274,8 @@ enum status checkpointer_open(const struct checkpointer_settings *settings, stru
     enum status status = fs_join(c->parent, settings->run_directory, CHECKPOINT_FOLDER);
     if (status == STATUS_OK)
         status = fs_make_directories(c->parent);
+    if (status == STATUS_OK)
+        status = fs_remove_temporaries(c->parent);
     if (status == STATUS_OK)
         status = remove_parts(c->parent);
     if (status == STATUS_OK && pthread_create(&c->thread, NULL, thread_main, c) != 0)

@@ -15,12 +15,12 @@
 
 /* ---- opening ---- */
 
-static enum status make_folders(const char *path) {
+static enum status each_folder(const char *path, enum status (*use)(const char *folder)) {
     static const char *const folders[] = {"", "rollouts", "eval", "checkpoints", "bad-batches"};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         char folder[PATH_BYTES];
         TRY(fs_join(folder, path, folders[i]));
-        TRY(fs_make_directories(folder));
+        TRY(use(folder));
     }
     return STATUS_OK;
 }
@@ -136,9 +136,11 @@ enum status run_directory_open(const struct run_config *config, struct run_direc
     if (strlen(config->run_directory) >= sizeof directory.path)
         return fail(STATUS_LIMIT, "run.directory: the path is too long");
     memcpy(directory.path, config->run_directory, strlen(config->run_directory) + 1);
-    enum status status = make_folders(directory.path);
+    enum status status = each_folder(directory.path, fs_make_directories);
     if (status == STATUS_OK)
         status = take_lock(&directory);
+    if (status == STATUS_OK)
+        status = each_folder(directory.path, fs_remove_temporaries);
     if (status == STATUS_OK)
         status = keep_config(&directory, config);
     if (status == STATUS_OK)

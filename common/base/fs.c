@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define TREE_FDS 16 /* directories that fs_remove_tree holds open at once */
+#define TEMPORARY ".tmp-" /* and the process */
+#define TREE_FDS 16       /* directories that fs_remove_tree holds open at once */
 
 /* ---- paths and directories ---- */
 
@@ -231,8 +233,8 @@ static enum status temporary_name(char *out_path, const char *path) {
     static atomic_uint serial;
     const char *slash = strrchr(path, '/');
     int directory_bytes = slash ? (int)(slash - path) + 1 : 0;
-    int written = snprintf(out_path, PATH_BYTES, "%.*s.%s.tmp-%d-%u", directory_bytes, path, path + directory_bytes,
-                           (int)getpid(), atomic_fetch_add(&serial, 1));
+    int written = snprintf(out_path, PATH_BYTES, "%.*s.%s" TEMPORARY "%d-%u", directory_bytes, path,
+                           path + directory_bytes, (int)getpid(), atomic_fetch_add(&serial, 1));
     if (written < 0 || written >= PATH_BYTES)
         return fail(STATUS_LIMIT, "%.200s...: path too long", path);
     return STATUS_OK;
@@ -312,6 +314,29 @@ enum status fs_sync_file(const char *path) {
     enum status status = fsync(fd) == 0 ? STATUS_OK : fail_errno("%s: cannot write to disk", path);
     close(fd);
     return status == STATUS_OK ? sync_parent(path) : status;
+}
+
+/* Its process has ended. One of this process's number is an earlier one's: in a container each has the same. */
+static bool is_left_over(const char *name) {
+    const char *temporary = name[0] == '.' ? strstr(name, TEMPORARY) : NULL;
+    int pid = temporary ? atoi(temporary + strlen(TEMPORARY)) : 0;
+    return pid > 0 && (pid == (int)getpid() || (kill(pid, 0) != 0 && errno == ESRCH));
+}
+
+enum status fs_remove_temporaries(const char *directory) {
+    struct fs_list list;
+    TRY(fs_list_directory(directory, &list));
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
+        char path[PATH_BYTES];
+        if (!is_left_over(list.names[i]))
+            continue;
+        status = fs_join(path, directory, list.names[i]);
+        if (status == STATUS_OK)
+            status = fs_remove_tree(path);
+    }
+    fs_list_free(&list);
+    return status;
 }
 
 enum status fs_part_directory(const char *path, char out_part[PATH_BYTES]) {

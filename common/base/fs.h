@@ -35,6 +35,8 @@ enum status fs_write_atomic(const char *path, const void *data, size_t bytes);
 enum status fs_sync_directory(const char *path);
 /* What anybody wrote to a file, and its name, reach the disk. */
 enum status fs_sync_file(const char *path);
+/* Remove from a directory the temporary files of fs_write_atomic whose process is gone. */
+enum status fs_remove_temporaries(const char *directory);
 /* Makes <path>.part, to be filled and then put into place by fs_move_directory, so that nobody sees half of it; what an earlier
  * process left there goes. Asked before long work, it also says whether path can be written. STATUS_EXISTS when path is there and
  * not an empty directory. */

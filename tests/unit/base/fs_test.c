@@ -176,6 +176,26 @@ static void names_are_listed_in_order(void **state) {
     ASSERT_FAILS(STATUS_NOT_FOUND, fs_list_directory(at("no-list"), &list));
 }
 
+/* Process 1 lives; this one had the number of a dead one. */
+static void temporaries_of_the_dead_are_removed_and_nothing_else(void **state) {
+    (void)state;
+    char dead[64];
+    ASSERT_OK(fs_make_directories(at("left")));
+    snprintf(dead, sizeof dead, "left/.b.tmp-%d-3", (int)getpid());
+    ASSERT_OK(fs_write_atomic(at(dead), "x", 1));
+    ASSERT_OK(fs_write_atomic(at("left/.a.tmp-1-0"), "x", 1));
+    ASSERT_OK(fs_write_atomic(at("left/a.tmp-9999999-0"), "x", 1));
+    ASSERT_OK(fs_write_atomic(at("left/.tmp-x"), "x", 1));
+    ASSERT_OK(fs_write_atomic(at("left/.c.tmp-9999999-12"), "x", 1));
+    ASSERT_OK(fs_remove_temporaries(at("left")));
+    assert_false(fs_exists(at(dead)));
+    assert_false(fs_exists(at("left/.c.tmp-9999999-12")));
+    struct fs_list list;
+    ASSERT_OK(fs_list_directory(at("left"), &list));
+    assert_int_equal(list.count, 3);
+    fs_list_free(&list);
+}
+
 static void a_mapping_shows_the_bytes(void **state) {
     (void)state;
     struct fs_map map = {0};
@@ -225,6 +245,7 @@ int main(void) {
         cmocka_unit_test(a_failed_write_leaves_the_old_file_and_nothing_else),
         cmocka_unit_test(a_device_or_directory_is_never_replaced),
         cmocka_unit_test(names_are_listed_in_order),
+        cmocka_unit_test(temporaries_of_the_dead_are_removed_and_nothing_else),
         cmocka_unit_test(a_mapping_shows_the_bytes),
         cmocka_unit_test(a_lock_has_one_holder_and_dies_with_it),
         cmocka_unit_test(free_space_is_known),
