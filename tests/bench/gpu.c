@@ -413,6 +413,51 @@ static void run_digest(struct bench *b) {
     b->ops->digest(b->device, &digest, b->a, DTYPE_BF16, 0, b->s->flat);
 }
 
+/* ---- changes between versions: one piece of the flat buffer, one element in 64 moves ---- */
+
+struct change_lists {
+    int64_t count;
+    uint32_t counts[CHANGE_BLOCKS_MAX];
+    uint16_t *at, *step, *weights; /* host [count] */
+};
+static struct change_lists moved;
+
+static void run_find_changes(struct bench *b) {
+    b->ops->find_changes(b->device, moved.counts, moved.at, moved.step, b->a, b->b, moved.count);
+}
+
+static void run_apply_changes(struct bench *b) {
+    struct digest sum;
+    b->ops->apply_changes(b->device, b->a, &sum, moved.counts, moved.at, moved.step, false, 0, moved.count);
+}
+
+/* Lists of both directions cross to or from the host: 4 bytes a change, beside what moves in the device's memory. */
+static void changes(struct bench *b) {
+    const int64_t most = (int64_t)CHANGE_BLOCKS_MAX * CHANGE_BLOCK;
+    char shape[64];
+    moved.count = b->s->flat < most ? b->s->flat : most;
+    size_t bytes = (size_t)moved.count * sizeof(uint16_t);
+    moved.at = malloc(bytes);
+    moved.step = malloc(bytes);
+    moved.weights = calloc(1, bytes);
+    if (moved.at == NULL || moved.step == NULL || moved.weights == NULL)
+        b->status = fail(STATUS_NO_MEMORY, "candor-bench gpu: no host memory for lists of changes");
+    b->a = buffer(b, (int64_t)bytes);
+    b->b = buffer(b, (int64_t)bytes);
+    for (int64_t i = 0; b->status == STATUS_OK && i < moved.count; i += 64)
+        moved.weights[i] = 1;
+    if (b->status == STATUS_OK)
+        b->ops->upload(b->device, b->b, moved.weights, bytes);
+    snprintf(shape, sizeof shape, "%lld", (long long)moved.count);
+    double count = (double)moved.count;
+    figure(b, "find_changes", shape, run_find_changes, 0, 4 * count + 4 * count / 64);
+    figure(b, "apply_changes", shape, run_apply_changes, 0, 8 * count / 64);
+    free(moved.at);
+    free(moved.step);
+    free(moved.weights);
+    release_all(b);
+}
+
 static void vocabulary_and_flat(struct bench *b) {
     const struct bench_shapes *s = b->s;
     double logits = (double)s->logit_rows * s->vocab, flat = (double)s->flat;
@@ -458,6 +503,9 @@ enum status bench_gpu_table(struct device *device, const struct bench_shapes *sh
     attentions(&b);
     row_operations(&b);
     vocabulary_and_flat(&b);
+    changes(&b);
+    if (device->products[0])
+        fprintf(out, "matrix products: %s\n", device->products);
     release_all(&b);
     return b.status;
 }

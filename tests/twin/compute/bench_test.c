@@ -23,7 +23,8 @@ static void every_operation_has_its_line(void **state) {
     static const char *const names[] = {
         "matmul ",          "matmul_f32",       "matmul_dx", "matmul_dw",       "attention ",     "attention backward",
         "rmsnorm ",         "rmsnorm backward", "swiglu ",   "swiglu backward", "embed backward", "logprob ",
-        "logprob backward", "sample",           "adamw ",    "adamw8",          "sum_squares",    "digest"};
+        "logprob backward", "sample",           "adamw ",    "adamw8",          "sum_squares",    "digest",
+        "find_changes",     "apply_changes"};
     struct device *device;
     char *text = NULL;
     size_t bytes = 0;
