@@ -189,13 +189,17 @@ void hub_event_begins(struct learner *learner, peer_id connection, const struct 
 
 /* I4: who is told of a version can get it, and nothing is served for nobody. */
 static void check_versions(struct learner *learner) {
-    const struct life *life = learner->life;
+    struct life *life = learner->life;
     const struct versions *versions = &life->versions;
     uint32_t published = 0, most = versions->count + (versions->lingering.data != NULL);
     for (uint32_t i = 0; i < life->hub->version_count; i++)
         published += life->hub->versions[i].published;
     if (published > most || most > COURSE_VERSIONS_MAX + 1 || life->hub->version_count > published + 1)
         sim_fail(learner->sim, "I4: %u versions are announced, %u are served", published, most);
+    if (life->lingers != (versions->lingering.data != NULL)) {
+        life->lingers = !life->lingers;
+        sim_row(learner->sim, life->lingers ? ROW_VERSION_LINGERS : ROW_VERSION_LINGERED);
+    }
     if (life->hub->delta_count > STEPS)
         sim_fail(learner->sim, "I4: %u deltas are announced", life->hub->delta_count);
 }

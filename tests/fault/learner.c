@@ -262,7 +262,12 @@ static bool carry_out(struct learner *learner, const struct course_action *actio
                                     [COURSE_AWAIT_EVAL] = ROW_COURSE_AWAIT_EVAL,
                                     [COURSE_END] = ROW_COURSE_END};
     const struct kept *kept = action->version.content;
-    sim_row(learner->sim, rows[action->what]);
+    if (action->what == COURSE_CHECKPOINT && action->last)
+        sim_row(learner->sim, action->begun ? ROW_COURSE_CHECKPOINT_BEGUN : ROW_COURSE_CHECKPOINT_LAST);
+    else if (action->what == COURSE_END && life->course.stopped)
+        sim_row(learner->sim, ROW_COURSE_STOPPED);
+    else
+        sim_row(learner->sim, rows[action->what]);
     switch (action->what) {
     case COURSE_OFFER_STEP:
         offer(learner, WORK_TRAIN, action->step, SLOTS, action->priority, &kept->content);

@@ -42,6 +42,7 @@ struct life {
     struct course_action action; /* given and not carried out: a checkpoint waits for the one before it */
     struct checkpoint writing;
     bool trains, writes, write_failed, waits, turns, withdraws, failed, ended;
+    bool lingers; /* a version, as of the last event */
     bool extra_open[EXTRA_WORKS];
     uint32_t extra_version[EXTRA_WORKS];
     /* for the checks: what was handed over in this life, and what its newest version was trained on */

@@ -1,4 +1,5 @@
-/* Every row of every transition table that the simulator must see (lease_table.h, work.h, sync.h, outbox.h, client.h, worker.h).
+/* Every row of every transition table that the simulator must see (lease_table.h, work.h, sync.h, outbox.h, client.h, worker.h,
+ * course.h, versions.h).
  * Rows are observed from outside, as the difference between the state before and after an event. */
 #ifndef CANDOR_TESTS_FAULT_ROWS_H
 #define CANDOR_TESTS_FAULT_ROWS_H
@@ -71,7 +72,12 @@
     X(COURSE_OFFER_STEP, "learner: a version is there, its step is offered")                                           \
     X(COURSE_OFFER_EVAL, "learner: an evaluation is wanted and offered")                                               \
     X(COURSE_RETIRE, "learner: a version that nothing samples from is retired")                                        \
-    X(COURSE_CHECKPOINT, "learner: a checkpoint is begun")                                                             \
+    X(COURSE_CHECKPOINT, "learner: a multiple of checkpoint_every, a checkpoint is begun")                             \
+    X(COURSE_CHECKPOINT_LAST, "learner: the last step or a stop, a checkpoint is begun and waited for")                \
+    X(COURSE_CHECKPOINT_BEGUN, "learner: a stop, the checkpoint under way is waited for")                              \
+    X(COURSE_STOPPED, "learner: a stop, the end")                                                                      \
+    X(VERSION_LINGERS, "versions: retired while it is read, served on")                                                \
+    X(VERSION_LINGERED, "versions: nobody reads on, gone")                                                             \
     X(COURSE_TRAIN, "learner: a step is waited for and trained")                                                       \
     X(COURSE_EVALUATED, "learner: an evaluation is written down")                                                      \
     X(COURSE_AWAIT_EVAL, "learner: at the end, an evaluation is waited for")                                           \
