@@ -105,12 +105,13 @@ void client_generated(struct client *client, const struct generated_group *group
 
 /* ---- sending ---- */
 
-static int32_t richest_worker(const struct client *client) {
+/* full [WORKERS_MAX]: those whose sockets take nothing now. */
+static int32_t richest_worker(const struct client *client, const bool *full) {
     int32_t best = -1;
     uint64_t most = 0;
     for (uint32_t i = 0; i < WORKERS_MAX; i++) {
         const struct worker *worker = &client->workers[i];
-        if (worker->open && worker->credit > worker->sent && worker->credit - worker->sent > most) {
+        if (worker->open && !full[i] && worker->credit > worker->sent && worker->credit - worker->sent > most) {
             best = (int32_t)i;
             most = worker->credit - worker->sent;
         }
@@ -120,14 +121,18 @@ static int32_t richest_worker(const struct client *client) {
 
 void delivery_pump(struct client *client, int64_t now_ms) {
     struct outbox_entry *entry;
+    bool full[WORKERS_MAX] = {false};
     while ((entry = outbox_due(client->outbox, now_ms, CLIENT_RESEND_MS))) {
-        int32_t slot = richest_worker(client);
+        int32_t slot = richest_worker(client, full);
         if (slot < 0)
             return;
         struct worker *worker = &client->workers[slot];
-        if (worker->credit - worker->sent < entry->bytes ||
-            !client->actions.worker_send(client->actions.context, (uint32_t)slot, entry->frame, entry->bytes))
+        if (worker->credit - worker->sent < entry->bytes)
             return;
+        if (!client->actions.worker_send(client->actions.context, (uint32_t)slot, entry->frame, entry->bytes)) {
+            full[slot] = true; /* another has room, perhaps */
+            continue;
+        }
         worker->sent += entry->bytes;
         outbox_sent(client->outbox, entry, worker->incarnation, now_ms);
         if (PLANTED(OUTBOX_FREED_EARLY))
@@ -162,9 +167,19 @@ static void close_worker(struct client *client, uint32_t slot) {
     worker->open = false;
 }
 
-static bool same_worker(const struct worker *worker, const struct worker_entry *entry) {
-    return worker->open && worker->incarnation == entry->incarnation &&
-           strcmp(worker->endpoint, entry->endpoint.data) == 0;
+static struct worker *worker_at(struct client *client, const char *endpoint) {
+    for (uint32_t slot = 0; slot < WORKERS_MAX; slot++)
+        if (client->workers[slot].open && strcmp(client->workers[slot].endpoint, endpoint) == 0)
+            return &client->workers[slot];
+    return NULL;
+}
+
+static bool is_listed(const struct worker *worker, const struct message_workers *list) {
+    for (uint32_t i = 0; i < list->worker_count; i++)
+        if (worker->incarnation == list->workers[i].incarnation &&
+            strcmp(worker->endpoint, list->workers[i].endpoint.data) == 0)
+            return true;
+    return false;
 }
 
 static void open_worker(struct client *client, const struct worker_entry *entry, int64_t now_ms) {
@@ -184,21 +199,15 @@ static void open_worker(struct client *client, const struct worker_entry *entry,
     knock(client, slot, now_ms);
 }
 
+/* There is one process at an endpoint, and one connection to it. After a restart the hub may list the old one beside the new for a while:
+ * which of them it is, credit says. */
 void delivery_workers(struct client *client, const struct message_workers *list, int64_t now_ms) {
-    for (uint32_t slot = 0; slot < WORKERS_MAX; slot++) {
-        bool listed = false;
-        for (uint32_t i = 0; i < list->worker_count && !listed; i++)
-            listed = same_worker(&client->workers[slot], &list->workers[i]);
-        if (client->workers[slot].open && !listed)
+    for (uint32_t slot = 0; slot < WORKERS_MAX; slot++)
+        if (client->workers[slot].open && !is_listed(&client->workers[slot], list))
             close_worker(client, slot);
-    }
-    for (uint32_t i = 0; i < list->worker_count; i++) {
-        bool known = false;
-        for (uint32_t slot = 0; slot < WORKERS_MAX && !known; slot++)
-            known = same_worker(&client->workers[slot], &list->workers[i]);
-        if (!known)
+    for (uint32_t i = 0; i < list->worker_count; i++)
+        if (!worker_at(client, list->workers[i].endpoint.data))
             open_worker(client, &list->workers[i], now_ms);
-    }
     delivery_pump(client, now_ms);
 }
 

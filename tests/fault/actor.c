@@ -236,7 +236,7 @@ static void on_worker_open(void *context, uint32_t slot, const char *endpoint, c
     uint32_t worker = (uint32_t)(endpoint[strlen(endpoint) - 1] - '0');
     for (uint32_t i = 0; i < WORKERS_MAX; i++)
         if (actor->slots[i] == worker + 1)
-            actor->slots[i] = 0; /* one process at an endpoint: the older connection has nobody behind it */
+            sim_fail(actor->sim, "%s connects twice to one reward worker", sim_name(actor->index));
     actor->slots[slot] = worker + 1;
     actor->sim->group_links[actor->index][worker] = actor->sim->next_connection++;
 }

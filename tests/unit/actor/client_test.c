@@ -132,6 +132,44 @@ static void delivery_waits_for_credit_and_prefers_most(void **state) {
     close_fake();
 }
 
+/* A worker that was restarted is listed twice until the hub knows that the old one is gone. */
+static void one_endpoint_is_one_connection(void **state) {
+    (void)state;
+    open_ready();
+    credit(0, 52, 100000); /* 51 was restarted */
+    struct worker_entry entries[2] = {
+        {text_of("r"), text_of("ipc:///tmp/a"), text_of("h"), text_of(""), 51},
+        {text_of("r"), text_of("ipc:///tmp/a"), text_of("h"), text_of(""), 52},
+    };
+    struct message message = {.type = MESSAGE_WORKERS, .workers = {entries, 2}};
+    ASSERT_OK(control(&message));
+    assert_true(fake.worker_open[0] && !fake.worker_open[1]);
+    message.workers = (struct message_workers){entries + 1, 1};
+    ASSERT_OK(control(&message));
+    assert_true(fake.worker_open[0] && !fake.worker_open[1]);
+    lease(1, 0, 3);
+    finish(1, -1);
+    assert_int_equal(groups_sent(0), 1);                    /* with the credit that it had */
+    message.workers = (struct message_workers){entries, 1}; /* of another process than the one that answered */
+    uint32_t sent = fake.worker_count;
+    ASSERT_OK(control(&message));
+    assert_true(fake.worker_open[0] && !fake.worker_open[1]);
+    assert_int_equal(fake.worker[sent].type, MESSAGE_KNOCK);
+    close_fake();
+}
+
+static void a_worker_whose_socket_is_full_stops_no_other(void **state) {
+    (void)state;
+    open_ready();
+    workers(2, (uint64_t[]){51, 53});
+    credit(1, 53, 5000);
+    fake.deaf[0] = true; /* the richer one */
+    lease(1, 0, 3);
+    finish(1, -1);
+    assert_int_equal(groups_sent(1), 1);
+    close_fake();
+}
+
 static void what_flew_to_a_lost_worker_is_sent_again(void **state) {
     (void)state;
     open_ready();
@@ -416,6 +454,8 @@ int main(void) {
         cmocka_unit_test(another_model_needs_another_process),
         cmocka_unit_test(a_group_is_kept_until_answered),
         cmocka_unit_test(delivery_waits_for_credit_and_prefers_most),
+        cmocka_unit_test(one_endpoint_is_one_connection),
+        cmocka_unit_test(a_worker_whose_socket_is_full_stops_no_other),
         cmocka_unit_test(what_flew_to_a_lost_worker_is_sent_again),
         cmocka_unit_test(knocks_until_credit_comes),
         cmocka_unit_test(a_lease_without_room_is_given_back),
