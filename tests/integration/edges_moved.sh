@@ -10,9 +10,7 @@ if [ -n "$SANITIZE" ]; then
     exit 77
 fi
 
-tiny_world 60
-sed -i 's/^steps = 3/steps = 12/; s/^group = 4/group = 16/; s/^questions = 4/questions = 12/; s/^max_new_tokens = 12/max_new_tokens = 24/' run.ini
-undisturbed
+undisturbed 12 12 16 24
 
 free_port() { # a port of ADDRESS that nobody listens on
     local port

@@ -6,9 +6,7 @@ set -u
 . "$SOURCE_DIR/tests/support/script.sh"
 . "$SOURCE_DIR/tests/support/processes.sh"
 
-tiny_world 60
-sed -i 's/^steps = 3/steps = 6/; s/^group = 4/group = 32/; s/^questions = 4/questions = 12/; s/^max_new_tokens = 12/max_new_tokens = 24/' run.ini
-undisturbed
+undisturbed 6 12 32 24
 
 room=65536 # the least: two leases
 begin_learner run --set hub.lease_ms=500 # so that leases of finished groups run out meanwhile

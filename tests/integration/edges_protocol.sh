@@ -6,9 +6,7 @@ set -u
 . "$SOURCE_DIR/tests/support/processes.sh"
 stranger=$BIN_DIR/candor-stranger
 
-tiny_world 60
-sed -i 's/^steps = 3/steps = 4/; s/^group = 4/group = 8/; s/^questions = 4/questions = 8/' run.ini
-undisturbed
+undisturbed 4 8 8 12
 
 refuses() { # refuses WORDS ARGUMENTS...: what is said to a stranger, for good
     local line

@@ -5,9 +5,7 @@ set -u
 . "$SOURCE_DIR/tests/support/script.sh"
 . "$SOURCE_DIR/tests/support/processes.sh"
 
-tiny_world 60
-sed -i 's/^steps = 3/steps = 6/; s/^group = 4/group = 16/; s/^questions = 4/questions = 12/; s/^max_new_tokens = 12/max_new_tokens = 24/' run.ini
-undisturbed
+undisturbed 6 12 16 24
 
 echo "-- an actor in the middle of an answer gives its lease back"
 begin_learner r1

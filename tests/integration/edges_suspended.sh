@@ -10,9 +10,7 @@ if [ -n "$SANITIZE" ]; then
     exit 77
 fi
 
-tiny_world 60
-sed -i 's/^steps = 3/steps = 20/; s/^group = 4/group = 16/; s/^questions = 4/questions = 12/; s/^max_new_tokens = 12/max_new_tokens = 24/' run.ini
-undisturbed
+undisturbed 20 12 16 24
 
 for clock in learner actor1 actor2 reward; do echo 0 >$clock.clock; done
 on_clock() { environment=("LD_PRELOAD=$BIN_DIR/libcandor-edges.so" "EDGES_CLOCK=$PWD/$1.clock"); }

@@ -67,9 +67,10 @@ static int call(struct transport *transport, const char *endpoint, const struct 
     struct message answer;
     struct buf frame = {0};
     void *socket = open_socket(transport, endpoint, false);
+    int result = 1;
     if (proto_encode(message, &frame) != STATUS_OK)
         give_up("the message");
-    for (int waited_ms = 0; waited_ms < WAIT_MS; waited_ms += 10) {
+    for (int waited_ms = 0; waited_ms < WAIT_MS && result != 0; waited_ms += 10) {
         if (waited_ms % 1000 == 0 && socket_send(socket, frame.data, frame.bytes) != STATUS_OK)
             waited_ms -= 10; /* no connection yet */
         if (!readable(socket, 10) || !inbox_take(&inbox, socket, &answer))
@@ -77,9 +78,12 @@ static int call(struct transport *transport, const char *endpoint, const struct 
         printf("%s: %s again=%d\n", message_name(answer.type),
                answer.type == MESSAGE_REFUSE ? answer.refuse.reason.data : "",
                answer.type == MESSAGE_REFUSE && answer.refuse.again);
-        return 0;
+        result = 0;
     }
-    return 1;
+    buf_deinit(&frame);
+    inbox_deinit(&inbox);
+    socket_close(&socket);
+    return result;
 }
 
 static struct message answer_to(const struct message_hello *hello_, bool welcomes, uint32_t protocol, char *text,
@@ -129,7 +133,10 @@ int main(int argc, char **argv) {
         STATUS_OK)
         give_up("transport");
     struct message message = strcmp(argv[1], "hello") == 0 ? hello(argv[3], argv[4]) : knock(argv[3]);
-    if (strcmp(argv[1], "hello") == 0 || strcmp(argv[1], "knock") == 0)
-        return call(transport, argv[2], &message);
+    if (strcmp(argv[1], "hello") == 0 || strcmp(argv[1], "knock") == 0) {
+        int result = call(transport, argv[2], &message);
+        transport_destroy(&transport);
+        return result;
+    }
     serve(transport, argv[2], strcmp(argv[1], "welcome") == 0, argv[3]);
 }
