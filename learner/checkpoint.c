@@ -162,17 +162,21 @@ static enum status write_files(struct checkpointer *c, const char *directory) {
     return write_state(c, directory);
 }
 
-/* The oldest beyond `keep`; what cannot be removed stays, and says so. */
+/* The oldest beyond `keep`; what cannot be removed stays, and says so. One of a later step than the one just written is
+ * damaged, as the run went on from before it: it does not count, and is replaced when its step comes again. */
 static void remove_old(struct checkpointer *c) {
+    char newest[CHECKPOINT_NAME_BYTES];
     struct fs_list list;
     if (fs_list_directory(c->parent, &list) != STATUS_OK)
         return;
+    checkpoint_name(c->state.step, newest);
     uint32_t kept = 0;
     for (size_t i = list.count; i > 0; i--) {
         char path[PATH_BYTES];
-        if (!checkpoint_is_name(list.names[i - 1]) || ++kept <= c->settings.keep)
+        const char *name = list.names[i - 1];
+        if (!checkpoint_is_name(name) || strcmp(name, newest) > 0 || ++kept <= c->settings.keep)
             continue;
-        if (fs_join(path, c->parent, list.names[i - 1]) != STATUS_OK || fs_remove_tree(path) != STATUS_OK)
+        if (fs_join(path, c->parent, name) != STATUS_OK || fs_remove_tree(path) != STATUS_OK)
             log_event(LOG_WARNING, "checkpoint_not_removed", "%s", status_message());
     }
     fs_list_free(&list);

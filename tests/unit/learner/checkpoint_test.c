@@ -409,6 +409,30 @@ static void as_many_checkpoints_as_wanted_are_kept(void **state) {
     end(&f);
 }
 
+/* Gone on from before a damaged one, with fewer kept than there are. */
+static void what_was_just_written_is_not_removed_for_one_of_a_later_step(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    save(&f, 10);
+    save(&f, 20);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    char path[PATH_BYTES];
+    ASSERT_OK(fs_join(path, f.run, "checkpoints/step-00000020"));
+    flip_byte(path, "model.safetensors", 3000);
+    checkpointer_close(&f.checkpointer);
+    struct checkpointer_settings open = {f.run, f.tiny.world, f.tiny.model, f.optimiser, 1};
+    ASSERT_OK(checkpointer_open(&open, &f.checkpointer));
+    save(&f, 12);
+    ASSERT_OK(checkpointer_finish(f.checkpointer));
+    struct checkpoint found;
+    ASSERT_OK(checkpoint_find(f.run, note, &f, &found));
+    assert_true(found.state.step == 12 && f.damaged == 1);
+    ASSERT_OK(fs_join(path, f.run, "checkpoints/step-00000010"));
+    assert_false(fs_exists(path)); /* keep = 1 */
+    end(&f);
+}
+
 /* The disk stands still: opening a pipe that nobody writes does. Training goes on all the same. */
 static void training_does_not_wait_for_the_disk(void **state) {
     (void)state;
@@ -485,6 +509,7 @@ int main(void) {
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_one_before_used),
         cmocka_unit_test(each_file_of_a_checkpoint_is_watched),
         cmocka_unit_test(as_many_checkpoints_as_wanted_are_kept),
+        cmocka_unit_test(what_was_just_written_is_not_removed_for_one_of_a_later_step),
         cmocka_unit_test(training_does_not_wait_for_the_disk),
         cmocka_unit_test(a_failed_write_is_told_and_the_next_one_works),
         cmocka_unit_test(room_is_checked_for_one_more_than_kept),
