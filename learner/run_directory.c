@@ -88,8 +88,14 @@ static enum status compare_config(const char *path, const struct run_config *con
     return status;
 }
 
-static enum status write_config(const char *path, const struct run_config *config) {
+static enum status config_path(const struct run_directory *directory, char out_path[PATH_BYTES]) {
+    return fs_join(out_path, directory->path, "config.ini");
+}
+
+enum status run_directory_keep_config(const struct run_directory *directory, const struct run_config *config) {
+    char path[PATH_BYTES];
     struct buf text = {0};
+    TRY(config_path(directory, path));
     struct run_config *absolute = malloc(sizeof *absolute);
     if (!absolute)
         return fail(STATUS_NO_MEMORY, "%s: no memory", path);
@@ -105,14 +111,14 @@ static enum status write_config(const char *path, const struct run_config *confi
     return status;
 }
 
-static enum status keep_config(const struct run_directory *directory, const struct run_config *config) {
+/* A run without a checkpoint begins anew and loses nothing: it may have failed on what is mended now. Of one with checkpoints
+ * it is not known yet whether they are of the same questions and models; until then config.ini names those that are. */
+static enum status take_config(const struct run_directory *directory, const struct run_config *config) {
     char path[PATH_BYTES], checkpoints[PATH_BYTES];
-    TRY(fs_join(path, directory->path, "config.ini"));
+    TRY(config_path(directory, path));
     TRY(fs_join(checkpoints, directory->path, "checkpoints"));
-    /* A run without a checkpoint begins anew and loses nothing: it may have failed on what is mended now. */
-    if (fs_exists(path) && !fs_directory_is_empty(checkpoints))
-        TRY(compare_config(path, config));
-    return write_config(path, config);
+    bool begun = fs_exists(path) && !fs_directory_is_empty(checkpoints);
+    return begun ? compare_config(path, config) : run_directory_keep_config(directory, config);
 }
 
 static enum status count_rollouts(struct run_directory *directory) {
@@ -142,7 +148,7 @@ enum status run_directory_open(const struct run_config *config, struct run_direc
     if (status == STATUS_OK)
         status = each_folder(directory.path, fs_remove_temporaries);
     if (status == STATUS_OK)
-        status = keep_config(&directory, config);
+        status = take_config(&directory, config);
     if (status == STATUS_OK)
         status = read_run_id(&directory);
     if (status == STATUS_OK)

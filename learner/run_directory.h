@@ -27,6 +27,9 @@ struct run_directory {
 /* Makes the directory or takes it up again.
  * STATUS_AGAIN when another learner has it; STATUS_CONFIG, with the keys that differ, when it belongs to another configuration. */
 enum status run_directory_open(const struct run_config *config, struct run_directory *out_directory);
+/* Once what checkpoints there are is known to be of this configuration, and what it names the same content: config.ini says how the
+ * run goes on. A run without checkpoints has it already. */
+enum status run_directory_keep_config(const struct run_directory *directory, const struct run_config *config);
 void run_directory_close(struct run_directory *directory);
 
 /* Cut metrics.jsonl to its first bytes (0 when starting over) and open it for appending. */

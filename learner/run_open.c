@@ -364,6 +364,8 @@ enum status run_set_up(struct run *run) {
     TRY(open_device(run));
     TRY(open_weights(run, &checkpoint));
     TRY(open_reference(run));
+    if (checkpoint.directory[0])
+        TRY(run_directory_keep_config(&run->directory, run->config));
     TRY(open_trainer(run));
     if (checkpoint.directory[0])
         TRY(checkpoint_load_optimiser(&checkpoint, trainer_optimiser(run->trainer)));

@@ -310,6 +310,35 @@ static void other_questions_or_another_reference_are_refused_on_resume(void **st
     tiny_close(&f.tiny);
 }
 
+/* `train` without a configuration goes on with config.ini: a slip of the pen may not stay in it. */
+static void what_a_refused_resume_names_does_not_stay_in_the_run(void **state) {
+    (void)state;
+    struct fixture f;
+    char stored[PATH_BYTES], train[PATH_BYTES], other[PATH_BYTES], assignment[PATH_BYTES + 16];
+    struct buf before = {0}, after = {0}, questions = {0};
+    begin(&f);
+    fake.stop_at = 2;
+    ASSERT_OK(live(&f, "run", (const char *const[]){NULL}));
+    fake.stop_at = UINT32_MAX;
+    in_run(&f, "run", "config.ini", stored);
+    ASSERT_OK(fs_read(stored, 1 << 20, &before));
+    ASSERT_OK(fs_join(other, f.tiny.world, "other.jsonl"));
+    snprintf(assignment, sizeof assignment, "data.train=%s", other);
+    const char *const names_other[] = {assignment, NULL};
+    assert_int_not_equal(live(&f, "run", names_other), STATUS_OK); /* no such file */
+    ASSERT_OK(fs_join(train, f.tiny.world, "train.jsonl"));
+    ASSERT_OK(fs_read(train, 1 << 20, &questions));
+    const char *second = strchr(questions.data, '\n') + 1;
+    ASSERT_OK(fs_write_atomic(other, second, strlen(second)));
+    ASSERT_FAILS(STATUS_MISMATCH, live(&f, "run", names_other));
+    ASSERT_OK(fs_read(stored, 1 << 20, &after));
+    assert_string_equal(after.data, before.data);
+    buf_deinit(&before);
+    buf_deinit(&after);
+    buf_deinit(&questions);
+    tiny_close(&f.tiny);
+}
+
 static void a_skipped_step_publishes_the_same_weights_under_the_next_number(void **state) {
     (void)state;
     struct fixture f;
@@ -433,6 +462,7 @@ int main(void) {
         cmocka_unit_test(a_finished_run_is_lengthened_to_the_bits_of_a_longer_one),
         cmocka_unit_test(a_run_whose_learning_rate_ends_with_it_is_not_lengthened),
         cmocka_unit_test(other_questions_or_another_reference_are_refused_on_resume),
+        cmocka_unit_test(what_a_refused_resume_names_does_not_stay_in_the_run),
         cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
         cmocka_unit_test(too_many_skips_in_a_row_end_the_run_with_its_weights_kept),
         cmocka_unit_test(evaluations_stand_between_versions_and_change_no_training_bit),
