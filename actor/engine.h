@@ -3,7 +3,8 @@
  *
  * A version is loaded in place: what is unfinished is parked, the weights are copied over or changed where the staged
  * deltas say, groups of the loaded version go on and the others stand still. Nothing is generated from a version that
- * its lease did not name. The canary is computed beside the first passes, and no answer leaves before it. */
+ * its lease did not name. The canary is computed beside the first passes; no answer leaves before it, and no other version
+ * takes the place of one whose canary is not told. */
 #ifndef CANDOR_ACTOR_ENGINE_H
 #define CANDOR_ACTOR_ENGINE_H
 

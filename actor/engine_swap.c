@@ -39,6 +39,16 @@ static enum status swapped(struct engine *engine, struct digest weights, double 
     return engine_emit(engine, event);
 }
 
+/* Before another version takes its place: answers that are finished wait for this one's canary. A pass or two. */
+static enum status settle_canary(struct engine *engine) {
+    bool busy;
+    while (engine->canary_due) {
+        TRY(generator_step(engine->generator, &busy));
+        TRY(swap_take_canary(engine));
+    }
+    return STATUS_OK;
+}
+
 enum status swap_load(struct engine *engine, const struct command *command) {
     const struct message_manifest *manifest = &command->manifest;
     enum dtype type = (enum dtype)manifest->dtype;
@@ -46,6 +56,7 @@ enum status swap_load(struct engine *engine, const struct command *command) {
         TRY(create_generator(engine, type));
     stage_destroy(&engine->stage); /* it begins at what is loaded now */
     engine->patch_due = false;
+    TRY(settle_canary(engine));
     double begin = clock_seconds();
     struct model *model = engine->model;
     if (type != model->type || manifest->elements != (uint64_t)model->layout->total)
@@ -87,6 +98,7 @@ enum status swap_stage(struct engine *engine, struct command *command) {
 
 static enum status apply(struct engine *engine, const struct patch *patch) {
     const struct chain *chain = stage_chain(engine->stage);
+    TRY(settle_canary(engine));
     double begin = clock_seconds();
     generator_park_all(engine->generator);
     TRY(patch_apply_on(patch, engine->model->device, engine->model->data));
