@@ -33,7 +33,7 @@ struct checkpoint_state {
     uint64_t run_id;
     struct digest weights, config;
     struct digest reference; /* zero: no KL */
-    uint64_t questions;      /* questions.h: digest */
+    uint64_t questions;      /* to train on and to evaluate, by their content */
     uint64_t metrics_bytes;  /* metrics.jsonl holds the steps done and ends here */
 };
 

@@ -120,15 +120,21 @@ static void damaged(void *context, const char *text) {
     log_event(LOG_ERROR, "checkpoint_damaged", "reason=\"%s\" the one before it is used", text);
 }
 
+/* Those to train on and those to evaluate, by their content. */
+static uint64_t questions_of(const struct run *run) {
+    const uint64_t both[] = {run->train.digest, run->eval.digest};
+    return run->eval_count ? hash64(both, sizeof both) : run->train.digest;
+}
+
 static enum status check_resumed(const struct run *run, const struct checkpoint *checkpoint) {
     if (!digest_equal(checkpoint->state.config, run->config_digest))
         return fail(STATUS_MISMATCH, "%s: written under another configuration", checkpoint->directory);
     if (checkpoint->state.run_id != run->directory.run_id)
         return fail(STATUS_MISMATCH, "%s: of another run", checkpoint->directory);
-    if (checkpoint->state.questions != run->train.digest)
+    if (checkpoint->state.questions != questions_of(run))
         return fail(STATUS_MISMATCH,
-                    "data.train, data.knowledge: other questions than the run began with; right would be the same "
-                    "content");
+                    "data.train, data.eval, data.knowledge: other questions than the run began with; right would be "
+                    "the same content");
     return STATUS_OK;
 }
 
@@ -138,7 +144,7 @@ static enum status open_weights(struct run *run, struct checkpoint *out_checkpoi
     bool fresh = status == STATUS_NOT_FOUND;
     if (fresh) {
         out_checkpoint->directory[0] = '\0'; /* model.path holds version 0 */
-        run->state.questions = run->train.digest;
+        run->state.questions = questions_of(run);
         run->state.run_id = run->directory.run_id;
         run->state.config = run->config_digest;
         TRY(load_weights(run, run->config->model_path, &run->model));

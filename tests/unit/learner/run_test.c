@@ -310,6 +310,24 @@ static void other_questions_or_another_reference_are_refused_on_resume(void **st
     tiny_close(&f.tiny);
 }
 
+/* Outcomes of two sets of questions are no curve. */
+static void other_questions_to_evaluate_are_refused_on_resume(void **state) {
+    (void)state;
+    struct fixture f;
+    char held_out[PATH_BYTES + 64], train[PATH_BYTES + 64];
+    begin(&f);
+    snprintf(held_out, sizeof held_out, "data.eval=%s/held-out.jsonl", f.tiny.world);
+    snprintf(train, sizeof train, "data.eval=%s/train.jsonl", f.tiny.world);
+    fake.stop_at = 2;
+    ASSERT_OK(live(&f, "run", (const char *const[]){held_out, "eval.every=2", "eval.samples=2", NULL}));
+    fake.stop_at = UINT32_MAX;
+    ASSERT_FAILS(STATUS_MISMATCH,
+                 live(&f, "run", (const char *const[]){train, "eval.every=2", "eval.samples=2", NULL}));
+    assert_non_null(strstr(status_message(), "data.eval"));
+    ASSERT_OK(live(&f, "run", (const char *const[]){held_out, "eval.every=2", "eval.samples=2", NULL}));
+    tiny_close(&f.tiny);
+}
+
 /* `train` without a configuration goes on with config.ini: a slip of the pen may not stay in it. */
 static void what_a_refused_resume_names_does_not_stay_in_the_run(void **state) {
     (void)state;
@@ -462,6 +480,7 @@ int main(void) {
         cmocka_unit_test(a_finished_run_is_lengthened_to_the_bits_of_a_longer_one),
         cmocka_unit_test(a_run_whose_learning_rate_ends_with_it_is_not_lengthened),
         cmocka_unit_test(other_questions_or_another_reference_are_refused_on_resume),
+        cmocka_unit_test(other_questions_to_evaluate_are_refused_on_resume),
         cmocka_unit_test(what_a_refused_resume_names_does_not_stay_in_the_run),
         cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
         cmocka_unit_test(too_many_skips_in_a_row_end_the_run_with_its_weights_kept),
