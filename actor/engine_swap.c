@@ -93,7 +93,7 @@ enum status swap_stage(struct engine *engine, struct command *command) {
     command->chain = NULL;
     bool on_cpu = model->device->kind == DEVICE_CPU;
     return stage_start(chain, engine->loaded, (uint64_t)model->layout->total, on_cpu ? model->data : NULL,
-                       on_cpu ? 1 : engine->settings.threads, &engine->stage);
+                       on_cpu ? 1 : engine->device->threads, &engine->stage);
 }
 
 static enum status apply(struct engine *engine, const struct patch *patch) {
