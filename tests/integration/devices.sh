@@ -30,6 +30,9 @@ done
 works "$candor" generate --model base --device auto --max-tokens 4 "Where is it?" # the CPU
 works "$candor" generate --model base --device cpu --max-tokens 4 "Where is it?"
 
+works "$candor" demo --dry-run --out demo --device cuda:0
+[ "$(grep -c 'model.device=cuda:0 --set actor.device=cuda:0' .test.out)" = 3 ] || die "candor demo --device: $(cat .test.out)"
+
 for program in candor actor learner reward bench; do
     path=$PWD/.test.installed/candor-$program
     [ $program = candor ] && path=$PWD/.test.installed/candor
