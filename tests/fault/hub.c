@@ -28,9 +28,8 @@ static void on_send(void *context, peer_id peer, const struct message *message) 
 }
 
 /* The content that this work must have, from the version that it must sample from. */
-static void check_content(const struct learner *learner, const struct message_group *group, uint32_t version) {
-    struct sim *sim = learner->sim;
-    const struct content *content = learner_expected(learner, version);
+static void check_content(struct sim *sim, const struct message_group *group, const struct content *content) {
+    uint32_t version = content->manifest.version;
     if (!digest_equal(group->weights, content->manifest.weights))
         sim_fail(sim, "section 4: stream %u step %u slot %u is not of version %u", group->key.stream, group->key.step,
                  group->key.slot, version);
@@ -59,16 +58,16 @@ static void on_filled(void *context, const struct message_scored *scored) {
         if (key->step >= STEPS || key->slot >= SLOTS || key->step < course_step(&life->course))
             sim_fail(sim, "I1: step %u slot %u is filled while step %u is next", key->step, key->slot,
                      course_step(&life->course));
-        check_content(learner, group, history_version_of_step(key->step, sim->lag));
+        check_content(sim, group, learner_expected(learner, history_version_of_step(key->step, sim->lag)));
         fill_once(sim, key, &life->filled[key->step][key->slot]);
     } else if (key->stream == WORK_EVAL) {
         const struct course_version *version = course_find(&life->course, key->step);
         if (key->slot >= EVAL_SLOTS || !version || version->eval != COURSE_EVAL_PENDING)
             sim_fail(sim, "evaluation of version %u slot %u was not asked for", key->step, key->slot);
-        check_content(learner, group, key->step);
+        check_content(sim, group, learner_expected(learner, key->step));
         fill_once(sim, key, &life->eval_filled[key->step][key->slot]);
     } else {
-        check_content(learner, group, life->extra_version[key->step]);
+        check_content(sim, group, &life->extra_version[key->step]);
         fill_once(sim, key, &life->extra_filled[key->step][key->slot]);
     }
     collect_group(life->collect, scored, &sim->arena);

@@ -64,7 +64,7 @@ static void offer_extra(struct learner *learner) {
         if (!wanted[i] || life->extra_open[i] || learner->disk.extra_done[i])
             continue;
         life->extra_open[i] = true;
-        life->extra_version[i] = step;
+        life->extra_version[i] = newest->content;
         memset(life->extra_filled[i], 0, sizeof life->extra_filled[i]);
         offer(learner, WORK_GENERATE, i, EXTRA_SLOTS, 2 * step, &newest->content);
     }

@@ -44,7 +44,7 @@ struct life {
     bool trains, writes, write_failed, waits, turns, withdraws, failed, ended;
     bool lingers; /* a version, as of the last event */
     bool extra_open[EXTRA_WORKS];
-    uint32_t extra_version[EXTRA_WORKS];
+    struct content extra_version[EXTRA_WORKS]; /* that it samples from */
     /* for the checks: what was handed over in this life, and what its newest version was trained on */
     uint8_t uses[STEPS][SLOTS];
     bool filled[STEPS][SLOTS], eval_filled[STEPS + 1][EVAL_SLOTS], extra_filled[EXTRA_WORKS][EXTRA_SLOTS];
