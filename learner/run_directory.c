@@ -121,6 +121,28 @@ static enum status take_config(const struct run_directory *directory, const stru
     return begun ? compare_config(path, config) : run_directory_keep_config(directory, config);
 }
 
+static enum status empty_folder(const struct run_directory *directory, const char *name) {
+    char folder[PATH_BYTES], path[PATH_BYTES];
+    struct fs_list list;
+    TRY(fs_join(folder, directory->path, name));
+    TRY(fs_list_directory(folder, &list));
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
+        status = fs_join(path, folder, list.names[i]);
+        if (status == STATUS_OK)
+            status = fs_remove_tree(path);
+    }
+    fs_list_free(&list);
+    return status;
+}
+
+enum status run_directory_begin_anew(struct run_directory *directory) {
+    TRY(empty_folder(directory, "eval"));
+    TRY(empty_folder(directory, "rollouts"));
+    directory->rollout_bytes = 0;
+    return STATUS_OK;
+}
+
 static enum status count_rollouts(struct run_directory *directory) {
     char folder[PATH_BYTES], path[PATH_BYTES];
     TRY(fs_join(folder, directory->path, "rollouts"));

@@ -30,6 +30,8 @@ enum status run_directory_open(const struct run_config *config, struct run_direc
 /* Once what checkpoints there are is known to be of this configuration, and what it names the same content: config.ini says how the
  * run goes on. A run without checkpoints has it already. */
 enum status run_directory_keep_config(const struct run_directory *directory, const struct run_config *config);
+/* There is no checkpoint: answers and outcomes are of a run that died early, perhaps of another configuration. They go. */
+enum status run_directory_begin_anew(struct run_directory *directory);
 void run_directory_close(struct run_directory *directory);
 
 /* Cut metrics.jsonl to its first bytes (0 when starting over) and open it for appending. */

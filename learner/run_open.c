@@ -370,8 +370,8 @@ enum status run_set_up(struct run *run) {
     TRY(open_device(run));
     TRY(open_weights(run, &checkpoint));
     TRY(open_reference(run));
-    if (checkpoint.directory[0])
-        TRY(run_directory_keep_config(&run->directory, run->config));
+    TRY(checkpoint.directory[0] ? run_directory_keep_config(&run->directory, run->config)
+                                : run_directory_begin_anew(&run->directory));
     TRY(open_trainer(run));
     if (checkpoint.directory[0])
         TRY(checkpoint_load_optimiser(&checkpoint, trainer_optimiser(run->trainer)));

@@ -425,6 +425,32 @@ static void evaluations_stand_between_versions_and_change_no_training_bit(void *
     tiny_close(&f.tiny);
 }
 
+/* No checkpoint was written, and another configuration is allowed. */
+static void a_run_that_begins_anew_has_no_outcomes_of_the_one_before(void **state) {
+    (void)state;
+    struct fixture f;
+    char data[PATH_BYTES + 64], path[PATH_BYTES], later[PATH_BYTES], answers[PATH_BYTES];
+    begin(&f);
+    snprintf(data, sizeof data, "data.eval=%s/held-out.jsonl", f.tiny.world);
+    fake.fail_at = 3;
+    fake.fail_with = STATUS_IO;
+    ASSERT_FAILS(STATUS_IO, live(&f, "run", (const char *const[]){data, "eval.every=2", "checkpoint.every=50", NULL}));
+    in_run(&f, "run", "eval/step-000000.jsonl", path);
+    in_run(&f, "run", "eval/step-000002.jsonl", later);
+    in_run(&f, "run", "rollouts/step-000002.jsonl", answers);
+    assert_true(fs_exists(answers));
+    ASSERT_OK(fs_write_atomic(path, "{}\n", 3)); /* as if they had been complete in time */
+    ASSERT_OK(fs_write_atomic(later, "{}\n", 3));
+    fake_hub_reset();
+    fake.stop_at = 1;
+    ASSERT_OK(live(&f, "run", (const char *const[]){data, "eval.every=2", "checkpoint.every=50", "run.seed=9", NULL}));
+    bool again = false;
+    for (uint32_t i = 0; i < fake.offer_count; i++)
+        again |= fake.offers[i].stream == WORK_EVAL && fake.offers[i].version == 0;
+    assert_true(again && !fs_exists(later) && !fs_exists(answers));
+    tiny_close(&f.tiny);
+}
+
 static void a_slow_evaluation_keeps_its_own_version_and_no_others(void **state) {
     (void)state;
     struct fixture f;
@@ -485,6 +511,7 @@ int main(void) {
         cmocka_unit_test(a_skipped_step_publishes_the_same_weights_under_the_next_number),
         cmocka_unit_test(too_many_skips_in_a_row_end_the_run_with_its_weights_kept),
         cmocka_unit_test(evaluations_stand_between_versions_and_change_no_training_bit),
+        cmocka_unit_test(a_run_that_begins_anew_has_no_outcomes_of_the_one_before),
         cmocka_unit_test(a_slow_evaluation_keeps_its_own_version_and_no_others),
         cmocka_unit_test(what_a_learner_lacks_is_named_by_key),
     };
