@@ -4,201 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "actor/client_internal.h"
 #include "common/base/plant.h"
 #include "common/weights/chain.h"
 #include "proto/proto.h"
-#include "tests/fault/sim.h"
-
-#define HELD_MAX_SEEN 64
-
-struct job {
-    uint64_t lease;
-    struct work_key key;
-    struct digest weights;
-    uint32_t priority, done, whole;
-};
-
-/* What is compared after an event. */
-struct seen {
-    enum client_phase phase;
-    uint64_t hub;
-    enum sync_state sync;
-    struct digest version;
-    uint64_t here, refusals;
-    struct {
-        uint64_t lease;
-        uint8_t state;
-    } held[HELD_MAX_SEEN];
-    uint32_t held_count;
-    struct {
-        uint64_t lease, receiver;
-        uint32_t sends;
-    } outbox[HELD_MAX_SEEN];
-    uint32_t outbox_count;
-};
-
-struct actor {
-    struct client *client;
-    uint32_t index;
-    struct sim *sim;
-    struct job jobs[ACTOR_JOBS];
-    uint32_t job_count;
-    bool works;                   /* an EVENT_GENERATE is under way */
-    uint8_t loaded[WEIGHT_BYTES]; /* what is on the device */
-    bool has_loaded;
-    uint8_t *loading;
-    struct chain *staged, *patching;
-    struct message_manifest manifest;
-    struct generator_counters counters;
-    uint32_t slots[WORKERS_MAX]; /* worker + 1 of an open slot */
-    bool damaged, old_build, other_class;
-    bool gave_back, refused, gone_delta; /* in this event */
-    struct seen seen;
-};
-
-/* ---- watching ---- */
-
-static void look(const struct actor *actor, struct seen *out_seen) {
-    const struct client *client = actor->client;
-    struct outbox_entry *entry = NULL;
-    uint64_t total, ever;
-    memset(out_seen, 0, offsetof(struct seen, held));
-    out_seen->held_count = out_seen->outbox_count = 0;
-    out_seen->phase = client->phase;
-    out_seen->hub = client->hub;
-    if (client->sync) {
-        out_seen->sync = sync_state(client->sync);
-        out_seen->version = sync_version(client->sync);
-        out_seen->refusals = sync_refusals(client->sync);
-        sync_progress(client->sync, &out_seen->here, &total, &ever);
-    }
-    if (client->held_count > HELD_MAX_SEEN || outbox_count(client->outbox) > HELD_MAX_SEEN)
-        sim_fail(actor->sim, "I4: %s holds %u leases", sim_name(actor->index), client->held_count);
-    for (; out_seen->held_count < client->held_count; out_seen->held_count++) {
-        const struct held_lease *held = client->held[out_seen->held_count];
-        out_seen->held[out_seen->held_count].lease = held->lease.lease;
-        out_seen->held[out_seen->held_count].state = held->state;
-    }
-    while ((entry = outbox_next(client->outbox, entry))) {
-        out_seen->outbox[out_seen->outbox_count].lease = entry->lease;
-        out_seen->outbox[out_seen->outbox_count].receiver = entry->receiver;
-        out_seen->outbox[out_seen->outbox_count++].sends = entry->sends;
-    }
-}
-
-static void watch_held(struct sim *sim, const struct actor *actor, const struct seen *now, int type) {
-    for (uint32_t i = 0; i < actor->seen.held_count; i++) {
-        uint8_t from = actor->seen.held[i].state;
-        uint32_t j = 0;
-        while (j < now->held_count && now->held[j].lease != actor->seen.held[i].lease)
-            j++;
-        if (j < now->held_count && now->held[j].state != from) {
-            uint8_t to = now->held[j].state;
-            if (to == LEASE_GENERATING)
-                sim_row(sim, from == LEASE_PARKED ? ROW_HELD_UNPARKED : ROW_HELD_BEGUN);
-            else if (to == LEASE_PARKED)
-                sim_row(sim, ROW_HELD_PARKED);
-            else if (to == LEASE_DONE)
-                sim_row(sim, ROW_HELD_DONE);
-            if (from == LEASE_DONE)
-                sim_fail(sim, "%s: a finished lease is unfinished again", sim_name(actor->index));
-        } else if (j == now->held_count) {
-            if (type == MESSAGE_ANSWER)
-                sim_row(sim, ROW_HELD_ANSWERED);
-            else if (type == MESSAGE_REVOKE)
-                sim_row(sim, ROW_HELD_REVOKED);
-            else if (actor->gave_back)
-                sim_row(sim, ROW_HELD_GIVEN_BACK);
-            else if (type == MESSAGE_WELCOME || type == MESSAGE_BYE)
-                sim_row(sim, ROW_HELD_VOID);
-            else
-                sim_fail(sim, "A3: %s lets go of a lease without an answer or a revoke", sim_name(actor->index));
-        }
-    }
-}
-
-static void watch_outbox(struct sim *sim, const struct actor *actor, const struct seen *now, int type) {
-    for (uint32_t i = 0; i < actor->seen.outbox_count; i++) {
-        uint32_t j = 0;
-        while (j < now->outbox_count && now->outbox[j].lease != actor->seen.outbox[i].lease)
-            j++;
-        bool flew = actor->seen.outbox[i].receiver != 0;
-        if (j == now->outbox_count) {
-            if (type == MESSAGE_ANSWER)
-                sim_row(sim, ROW_OUTBOX_ANSWERED);
-            else if (type == MESSAGE_REVOKE)
-                sim_row(sim, ROW_OUTBOX_REVOKED);
-            else
-                sim_fail(sim, "O2: %s's outbox lost a group", sim_name(actor->index));
-        } else if (now->outbox[j].sends > actor->seen.outbox[i].sends) {
-            sim_row(sim, flew ? ROW_OUTBOX_RESENT : ROW_OUTBOX_SENT);
-        } else if (flew && now->outbox[j].receiver == 0) {
-            sim_row(sim, ROW_OUTBOX_LOST);
-        }
-    }
-}
-
-static void watch_sync(struct sim *sim, const struct actor *actor, const struct seen *now, int type) {
-    const struct seen *old = &actor->seen;
-    bool same = digest_equal(old->version, now->version);
-    if (old->sync == SYNC_IDLE && now->sync == SYNC_FETCHING)
-        sim_row(sim, ROW_SYNC_WANTED);
-    if (old->sync == SYNC_FETCHING && now->sync == SYNC_READY)
-        sim_row(sim, ROW_SYNC_COMPLETE);
-    if (old->sync == SYNC_FETCHING && now->sync == SYNC_FETCHING && same && now->here < old->here &&
-        now->refusals == old->refusals && type == MESSAGE_CHUNK)
-        sim_row(sim, ROW_SYNC_AGAIN);
-    if (now->refusals > old->refusals && !actor->refused)
-        sim_row(sim, ROW_SYNC_DELTA_REFUSED);
-    if (type == MESSAGE_GONE && actor->gone_delta)
-        sim_row(sim, ROW_SYNC_DELTA_GONE);
-    if (now->sync == SYNC_FETCHING && (old->sync == SYNC_FETCHING || old->sync == SYNC_READY) && !same)
-        sim_row(sim, ROW_SYNC_OTHER);
-    if (old->sync == SYNC_FETCHING && now->sync == SYNC_FAILED)
-        sim_row(sim, ROW_SYNC_FAILED_TWICE);
-    if (old->sync == SYNC_FETCHING && now->sync != SYNC_READY && type == MESSAGE_GONE && !actor->gone_delta)
-        sim_row(sim, ROW_SYNC_GONE);
-}
-
-/* Who is refused for good knows why. */
-static void check_refused(const struct actor *actor) {
-    struct sim *sim = actor->sim;
-    const char *why = actor->old_build ? "protocol"
-                      : actor->damaged ? "canary"
-                      : actor->other_class && sim->is_strict
-                          ? "arithmetic is \"y\", the learner's is \"x\"; auto admits"
-                          : NULL;
-    if (!why || !strstr(status_message(), why))
-        sim_fail(sim, "%s ends: %s", sim_name(actor->index), status_message());
-    sim_row(sim, ROW_CLIENT_REFUSED_FOR_GOOD);
-    sim->fault_counts[FAULT_CLASS] += actor->other_class;
-}
-
-/* After every event of the actor; type: the message's, or -1. */
-static void watch(struct actor *actor, int type, enum status status) {
-    struct sim *sim = actor->sim;
-    struct seen now;
-    client_check(actor->client);
-    look(actor, &now);
-    if (actor->seen.phase == CLIENT_JOINING && now.phase == CLIENT_JOINED)
-        sim_row(sim, ROW_CLIENT_WELCOMED);
-    if (actor->seen.phase == CLIENT_JOINED && now.phase == CLIENT_JOINING)
-        sim_row(sim, type == MESSAGE_BYE ? ROW_CLIENT_BYE : ROW_CLIENT_REFUSED);
-    watch_held(sim, actor, &now, type);
-    watch_outbox(sim, actor, &now, type);
-    watch_sync(sim, actor, &now, type);
-    actor->seen = now;
-    actor->gave_back = actor->refused = actor->gone_delta = false;
-    if (status == STATUS_OK)
-        return;
-    if (status == STATUS_CONFIG)
-        check_refused(actor);
-    else if (status != STATUS_AGAIN) /* weights wrong twice: exit 75, and the supervisor starts it anew */
-        sim_fail(sim, "%s ends: %s", sim_name(actor->index), status_message());
-    sim_log(sim, "%s exits: %s", sim_name(actor->index), status_message());
-    faults_kill(sim, actor->index);
-}
+#include "tests/fault/actor.h"
 
 /* ---- the client's actions ---- */
 
@@ -369,7 +178,7 @@ static void finish(struct actor *actor, struct job *done) {
     bool broken = is_broken(actor);
     if (broken && job.lease % 2 == 0) { /* the generator cannot take it, or it comes to nothing */
         client_refused(actor->client, job.lease, "it does not fit", sim_clock(actor->sim, actor->index));
-        watch(actor, -1, STATUS_OK);
+        actor_watch(actor, -1, STATUS_OK);
         return;
     }
     struct generated_group group = {job.lease, SAMPLES, samples, tokens, !broken};
@@ -377,7 +186,7 @@ static void finish(struct actor *actor, struct job *done) {
     sim_log(actor->sim, "%s made stream %u step %u slot %u", sim_name(actor->index), job.key.stream, job.key.step,
             job.key.slot);
     client_generated(actor->client, &group, 10, sim_clock(actor->sim, actor->index));
-    watch(actor, -1, STATUS_OK);
+    actor_watch(actor, -1, STATUS_OK);
 }
 
 void actor_generate(struct sim *sim, uint32_t index) {
@@ -462,7 +271,7 @@ void actor_loaded(struct sim *sim, uint32_t index) {
         client_swapped(actor->client, &actor->manifest.weights, 10);
         client_canary(actor->client, &actor->manifest.weights, &canary, sim_clock(sim, index));
     }
-    watch(actor, -1, STATUS_OK);
+    actor_watch(actor, -1, STATUS_OK);
     wake(actor);
 }
 
@@ -517,7 +326,7 @@ void actor_start(struct sim *sim, uint32_t index) {
     if (client_create(&settings, &actions, sim_clock(sim, index), &actor->client) != STATUS_OK)
         sim_fail(sim, "%s: %s", sim_name(index), status_message());
     sim->actors[index] = actor;
-    look(actor, &actor->seen);
+    actor_watch_begin(actor);
 }
 
 void actor_kill(struct sim *sim, uint32_t index) {
@@ -553,20 +362,20 @@ void actor_tick(struct sim *sim, uint32_t index) {
             (struct client_progress){job->lease, {job->done, job->done, job->done > 0, job->done > 0 && !loaded}};
     }
     client_progress(actor->client, progress, actor->job_count, &actor->counters);
-    watch(actor, -1, client_tick(actor->client, sim_clock(sim, index)));
+    actor_watch(actor, -1, client_tick(actor->client, sim_clock(sim, index)));
     if (process->alive && process->stopping && (client_drained(actor->client) || sim->now_ms >= process->leave_ms))
         leave(sim, index);
 }
 
 void actor_control(struct sim *sim, uint32_t index, const struct message *message) {
     struct actor *actor = sim->actors[index];
-    watch(actor, (int)message->type, client_control(actor->client, message, sim_clock(sim, index)));
+    actor_watch(actor, (int)message->type, client_control(actor->client, message, sim_clock(sim, index)));
 }
 
 void actor_weights(struct sim *sim, uint32_t index, const struct message *message) {
     struct actor *actor = sim->actors[index];
     actor->gone_delta = message->type == MESSAGE_GONE && message->gone.kind == FETCH_DELTA;
-    watch(actor, (int)message->type, client_weights(actor->client, message, sim_clock(sim, index)));
+    actor_watch(actor, (int)message->type, client_weights(actor->client, message, sim_clock(sim, index)));
 }
 
 void actor_worker(struct sim *sim, uint32_t index, uint32_t worker, const struct message *message) {
@@ -574,7 +383,7 @@ void actor_worker(struct sim *sim, uint32_t index, uint32_t worker, const struct
     for (uint32_t slot = 0; slot < WORKERS_MAX; slot++)
         if (actor->slots[slot] == worker + 1) {
             client_worker(actor->client, slot, message, sim_clock(sim, index));
-            watch(actor, (int)message->type, STATUS_OK);
+            actor_watch(actor, (int)message->type, STATUS_OK);
             return;
         }
 }
@@ -586,7 +395,7 @@ void actor_malformed(struct sim *sim, uint32_t index) {
 void actor_drain(struct sim *sim, uint32_t index) {
     struct actor *actor = sim->actors[index];
     client_drain(actor->client, sim_clock(sim, index));
-    watch(actor, -1, STATUS_OK);
+    actor_watch(actor, -1, STATUS_OK);
 }
 
 bool actor_was_damaged(const struct sim *sim, const char *label) {
