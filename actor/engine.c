@@ -174,7 +174,7 @@ static enum status take_commands(struct engine *engine, bool busy) {
     return STATUS_OK;
 }
 
-static enum status take_finished(struct engine *engine) {
+enum status engine_take_finished(struct engine *engine) {
     const struct generated_group *group;
     while (!engine->canary_due && (group = generator_finished(engine->generator))) {
         uint64_t lease = group->id;
@@ -195,7 +195,7 @@ static enum status generate(struct engine *engine) {
         if (engine->generator) {
             TRY(generator_step(engine->generator, &busy));
             TRY(swap_take_canary(engine));
-            TRY(take_finished(engine));
+            TRY(engine_take_finished(engine));
         }
         TRY(emit_progress(engine));
         if (engine->settings.beat)

@@ -56,6 +56,8 @@ struct engine {
 /* ---- engine.c; NULL of no memory is for engine_emit to say ---- */
 struct engine_event *engine_event_create(enum engine_event_type type, size_t more_bytes);
 enum status engine_emit(struct engine *engine, struct engine_event *event);
+/* Hand over the groups that are finished, unless a canary is due. */
+enum status engine_take_finished(struct engine *engine);
 
 /* ---- engine_swap.c, on the thread ---- */
 enum status swap_load(struct engine *engine, const struct command *command);

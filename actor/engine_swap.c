@@ -39,14 +39,15 @@ static enum status swapped(struct engine *engine, struct digest weights, double 
     return engine_emit(engine, event);
 }
 
-/* Before another version takes its place: answers that are finished wait for this one's canary. A pass or two. */
+/* Before another version takes its place: answers that are finished wait for this one's canary, and go with it. A pass or
+ * two. */
 static enum status settle_canary(struct engine *engine) {
     bool busy;
     while (engine->canary_due) {
         TRY(generator_step(engine->generator, &busy));
         TRY(swap_take_canary(engine));
     }
-    return STATUS_OK;
+    return engine_take_finished(engine);
 }
 
 enum status swap_load(struct engine *engine, const struct command *command) {

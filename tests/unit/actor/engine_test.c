@@ -100,8 +100,21 @@ static void patch(uint32_t from, uint32_t to) {
     ASSERT_OK(engine_patch(engine));
 }
 
-/* The next event but of progress must be this one, of this version. */
-static void expect(enum engine_event_type type, uint32_t version) {
+/* A question of one token: answered in the first pass, before the canary is known. */
+static void ask(uint64_t number, uint32_t version) {
+    int32_t prompt[] = {1, 2, 3};
+    struct message_lease lease = {.lease = number,
+                                  .weights = manifests[version].weights,
+                                  .prompt = prompt,
+                                  .prompt_count = 3,
+                                  .samples = 1,
+                                  .temperature = 1,
+                                  .max_new_tokens = 1};
+    ASSERT_OK(engine_generate(engine, &lease));
+}
+
+/* The next event but of progress must be this one. */
+static struct engine_event *next_of(enum engine_event_type type) {
     struct engine_event *event = NULL;
     int64_t end_ms = clock_boot_ms() + 60000;
     while ((!event || event->type == ENGINE_PROGRESS) && clock_boot_ms() < end_ms) {
@@ -111,21 +124,37 @@ static void expect(enum engine_event_type type, uint32_t version) {
     }
     assert_non_null(event);
     assert_int_equal(event->type, type);
+    return event;
+}
+
+static void expect(enum engine_event_type type, uint32_t version) {
+    struct engine_event *event = next_of(type);
     assert_true(digest_equal(event->weights, manifests[version].weights));
     free(event);
 }
 
-static void no_version_is_left_before_its_canary_is_told(void **state) {
+static void expect_answer(uint64_t number) {
+    struct engine_event *event = next_of(ENGINE_GENERATED);
+    assert_int_equal(event->group.id, number);
+    free(event);
+}
+
+static void no_version_is_left_before_its_canary_and_its_answers_are_told(void **state) {
     (void)state;
     open_engine();
     load(0);
+    ask(1, 0);
     load(1);
+    ask(2, 1);
     load(0);
+    ask(3, 0);
     patch(0, 1);
     atomic_store(&held, false);
     for (uint32_t swap = 0; swap < 4; swap++) {
         expect(ENGINE_SWAPPED, swap % 2);
         expect(ENGINE_CANARY, swap % 2);
+        if (swap < 3)
+            expect_answer(swap + 1);
     }
     engine_stop(&engine);
 }
@@ -145,7 +174,7 @@ static int end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_version_is_left_before_its_canary_is_told),
+        cmocka_unit_test(no_version_is_left_before_its_canary_and_its_answers_are_told),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
