@@ -38,8 +38,7 @@ static inline uint64_t compare_plain(const uint16_t *before, const uint16_t *aft
             __builtin_prefetch(after + i + AHEAD);                                                                     \
             __builtin_prefetch(after + i + AHEAD + 32);                                                                \
             uint64_t differs = COMPARE(before + i, after + i);                                                         \
-            \
-                count = list_bits(differs, i, count, out->at);                                                         \
+            count = list_bits(differs, i, count, out->at);                                                             \
         }                                                                                                              \
         uint64_t rest = compare_plain(before + i, after + i, elements - i);                                            \
         if (rest)                                                                                                      \
