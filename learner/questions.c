@@ -58,7 +58,8 @@ static enum status encode_prompts(struct questions *q, const char *system, const
         q->known_k[i] = -1;
     }
     q->starts[q->set.count] = q->ids.count;
-    q->digest = digest;
+    uint64_t chained[] = {digest, hash64(q->ids.ids, q->ids.count * sizeof *q->ids.ids)};
+    q->digest = hash64(chained, sizeof chained);
     return STATUS_OK;
 }
 

@@ -22,7 +22,7 @@ struct questions {
     int32_t *known_k;       /* [set.count]: right answers of the base model's samples, -1: no knowledge map */
     uint32_t shared_count;  /* first ids that all prompts share: the system prompt */
     uint32_t longest;       /* prompt, in tokens */
-    uint64_t digest;        /* of the questions' content and knowledge, in order: a resumed run must have the same */
+    uint64_t digest;        /* of content, prompts as tokens and knowledge, in order: a resumed run must have the same */
 };
 
 /* paths: files separated by ':'. limit: question_set_limit. system: the prompt; NULL: the chat form's default. A prompt

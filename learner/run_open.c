@@ -133,8 +133,8 @@ static enum status check_resumed(const struct run *run, const struct checkpoint 
         return fail(STATUS_MISMATCH, "%s: of another run", checkpoint->directory);
     if (checkpoint->state.questions != questions_of(run))
         return fail(STATUS_MISMATCH,
-                    "data.train, data.eval, data.knowledge: other questions than the run began with; right would be "
-                    "the same content");
+                    "data.train, data.eval, data.knowledge: other questions, or other tokens of them by the tokenizer in "
+                    "model.path, than the run began with; right would be the same content");
     return STATUS_OK;
 }
 

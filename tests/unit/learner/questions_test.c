@@ -66,6 +66,20 @@ static void leases_carry_prompt_golds_and_rules(void **state) {
     end(&f);
 }
 
+/* Another tokenizer or chat template would make others of the same text; so does another system prompt. */
+static void the_digest_tells_other_prompts(void **state) {
+    (void)state;
+    struct fixture f;
+    struct questions same, other;
+    begin(&f);
+    ASSERT_OK(questions_load(f.config->data_train, 0, "Answer", &f.chat, 64, NULL, &same));
+    ASSERT_OK(questions_load(f.config->data_train, 0, "Question", &f.chat, 64, NULL, &other));
+    assert_true(same.digest == f.questions.digest && other.digest != f.questions.digest);
+    questions_deinit(&same);
+    questions_deinit(&other);
+    end(&f);
+}
+
 static void the_knowledge_map_fills_known_k(void **state) {
     (void)state;
     struct fixture f;
@@ -114,6 +128,7 @@ static void the_digest_follows_content_and_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leases_carry_prompt_golds_and_rules),
+        cmocka_unit_test(the_digest_tells_other_prompts),
         cmocka_unit_test(the_knowledge_map_fills_known_k),
         cmocka_unit_test(a_prompt_that_is_too_long_is_named),
         cmocka_unit_test(the_digest_follows_content_and_order),
