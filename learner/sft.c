@@ -86,7 +86,7 @@ static enum status open_trainer(struct sft *s) {
     struct train_limits limits = {.rows_max = (int32_t)most.rows,
                                   .targets_max = (int32_t)most.targets,
                                   .logit_chunk = (int32_t)config->train_logit_chunk};
-    limits.keep_layers = support_keep_layers(s->device, &s->model->config, limits);
+    limits.keep_layers = support_keep_layers(s->device, &s->model->config, limits, 0);
     TRY(train_create(s->model, &limits, &s->train));
     TRY(train_batch_create((int32_t)most.rows, (int32_t)most.targets, &s->batch));
     size_t batch = (size_t)config->sft_batch;

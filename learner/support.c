@@ -29,11 +29,12 @@ enum status support_copy_tokenizer(const char *from_directory, const char *to_di
 }
 
 /* Of the CPU's memory others want a part; of a GPU's an eighth is left for what operations need for their own time. */
-int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits) {
+int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits,
+                            int64_t others_bytes) {
     int64_t free_bytes = device->ops->free_bytes(device);
     int64_t room = device->kind == DEVICE_CPU ? free_bytes / 2 : free_bytes / 8 * 7;
     for (limits.keep_layers = config->layers; limits.keep_layers > 0; limits.keep_layers--)
-        if (train_bytes(config, &limits, device->activation) <= room)
+        if (train_bytes(config, &limits, device->activation) + others_bytes <= room)
             break;
     return limits.keep_layers;
 }

@@ -12,9 +12,10 @@
  * there. */
 enum status support_copy_tokenizer(const char *from_directory, const char *to_directory);
 
-/* Layers whose activations are kept for the backward pass: as many as fit a part of the device's memory that is free now.
- * It changes no bit. */
-int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits);
+/* Layers whose activations are kept for the backward pass: as many as fit a part of the device's memory that is free now, less
+ * what others will take of it. It changes no bit. */
+int32_t support_keep_layers(struct device *device, const struct model_config *config, struct train_limits limits,
+                            int64_t others_bytes);
 
 /* Refuse, by STATUS_CONFIG, a model that cannot be trained in the memory that is free: the kernel would grant it page by page,
  * and end some process later.

@@ -106,14 +106,15 @@ static enum status set_up(struct trainer *t, const struct run_config *config) {
     struct train_limits limits = {.rows_max = (int32_t)most.rows,
                                   .targets_max = (int32_t)most.targets,
                                   .logit_chunk = (int32_t)t->limits.logit_chunk};
-    limits.keep_layers = support_keep_layers(t->model->device, &t->model->config, limits);
+    struct train_limits of_reference = limits;
+    of_reference.forward_only = true;
+    enum dtype activation = t->model->device->activation;
+    if (t->reference)
+        t->batch_bytes = train_bytes(&t->reference->config, &of_reference, activation);
+    limits.keep_layers = support_keep_layers(t->model->device, &t->model->config, limits, t->batch_bytes);
+    t->batch_bytes += train_bytes(&t->model->config, &limits, activation);
     TRY(train_create(t->model, &limits, &t->train));
-    t->batch_bytes = train_bytes(&t->model->config, &limits, t->model->device->activation);
-    if (!t->reference)
-        return STATUS_OK;
-    limits.forward_only = true;
-    t->batch_bytes += train_bytes(&t->reference->config, &limits, t->reference->device->activation);
-    return train_create(t->reference, &limits, &t->reference_train);
+    return t->reference ? train_create(t->reference, &of_reference, &t->reference_train) : STATUS_OK;
 }
 
 enum status trainer_create(struct model *model, struct model *reference, const struct run_config *config,

@@ -7,6 +7,8 @@
 #include "common/base/rng.h"
 #include "common/base/run_config.h"
 #include "common/model/infer.h"
+#include "common/model/train.h"
+#include "learner/microbatch.h"
 #include "learner/trainer.h"
 #include "tests/support/emulator/device.h"
 
@@ -267,6 +269,33 @@ static void the_first_step_is_the_same_with_moments_of_eight_bits(void **state) 
     result_free(&results[1]);
 }
 
+/* Memory for both passes, if fewer layers are kept than would fit without the reference. */
+static void layers_are_kept_in_what_a_reference_leaves(void **state) {
+    (void)state;
+    struct fixture f;
+    struct trainer *trainer;
+    begin(&f, 0);
+    struct model *reference = fresh_model(f.cuda);
+    struct trainer_limits limits = {PROMPT, ANSWER, SAMPLES, GROUPS, (uint32_t)f.config.train_microbatch_tokens, 16};
+    struct microbatch_weight group = {PROMPT + SAMPLES * ANSWER, SAMPLES * ANSWER};
+    struct microbatch_weight most = microbatch_most(group, limits.microbatch_tokens);
+    struct train_limits all = {(int32_t)most.rows, (int32_t)most.targets, 16, shape.layers, false}, forward = all;
+    forward.forward_only = true;
+    int64_t both = train_bytes(&shape, &all, DTYPE_BF16) + train_bytes(&shape, &forward, DTYPE_BF16),
+            used = ((int64_t)1 << 30) - f.cuda->ops->free_bytes(f.cuda),
+            optimiser = optimiser_bytes(reference->layout->total, DTYPE_BF16, MOMENTS_FP32);
+    char bytes[32];
+    snprintf(bytes, sizeof bytes, "%lld", (long long)(used + optimiser + both - 1));
+    f.config.loss_kl = 0.001;
+    setenv("EMULATED_CUDA_BYTES", bytes, 1); /* a real device has more, and keeps all */
+    enum status status = trainer_create(f.on_cuda, reference, &f.config, &limits, &trainer);
+    unsetenv("EMULATED_CUDA_BYTES");
+    ASSERT_OK(status);
+    trainer_destroy(&trainer);
+    model_destroy(&reference);
+    end(&f);
+}
+
 static void fp32_parameters_are_refused(void **state) {
     (void)state;
     struct device *cuda;
@@ -282,6 +311,7 @@ int main(void) {
         cmocka_unit_test(a_step_on_cuda_is_the_step_on_the_cpu),
         cmocka_unit_test(the_order_of_lanes_changes_no_bit),
         cmocka_unit_test(the_first_step_is_the_same_with_moments_of_eight_bits),
+        cmocka_unit_test(layers_are_kept_in_what_a_reference_leaves),
         cmocka_unit_test(fp32_parameters_are_refused),
     };
     return cmocka_run_group_tests_name("grpo", tests, NULL, NULL);
