@@ -243,8 +243,11 @@ static enum status check_device(int ordinal, cudaDeviceProp *out_properties) {
     return STATUS_OK;
 }
 
+/* Uploads may still read the stages, and who opens the device again must find in memory what was written. */
 static void close_device(struct device *device) {
     struct cuda_state *state = cuda_state_of(device);
+    if (state->stream != NULL && cuda_ready(device))
+        (void)cudaStreamSynchronize((cudaStream_t)state->stream);
 #if defined(CANDOR_CUBLASLT)
     lt_destroy(&state->lt);
 #endif
