@@ -51,9 +51,14 @@ static inline float moment_share(int i, int first_parts) {
 }
 
 static inline int moment_borders_below(const struct moment_codes *codes, float number) {
-    int count = 0;
-    while (count < MOMENT_CODES - 1 && codes->border[count] < number)
-        count++;
+    int count = 0, end = MOMENT_CODES - 1;
+    while (count < end) {
+        int middle = (count + end) / 2;
+        if (codes->border[middle] < number)
+            count = middle + 1;
+        else
+            end = middle;
+    }
     return count;
 }
 
