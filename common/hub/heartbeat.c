@@ -12,7 +12,8 @@ static bool differ(const struct digest *canary, const struct digest *expected) {
 
 static void say_distrusted(struct hub *hub, const struct peer *peer) {
     hub_refuse(hub, peer->connection, false,
-               "its canary differs from the learner's: its weights or its arithmetic are damaged");
+               "its canary differs from the learner's: its weights or its arithmetic are damaged; or, if the lines "
+               "\"products\" of the two logs differ, its GPU library multiplies otherwise");
 }
 
 static void distrust(struct hub *hub, struct peer *peer, const struct digest *canary, const struct digest *expected,

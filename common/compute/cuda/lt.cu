@@ -5,7 +5,9 @@
  *
  * Rows come in multiples of ROW_STEP, ROWS_MOST at once: what is left over is copied into a padded piece of its own. A bucket's
  * algorithm serves all counts of rows down to the bucket before. What is chosen follows from chip, library and shape alone, not
- * from free memory or time, so that chip and arithmetic (device.h) say whether two devices agree; the canary asks again.
+ * from free memory or time: of one version the library promises the same bits on GPUs of one architecture and number of SMs
+ * (cuBLAS, "Results reproducibility"), which is what chip and arithmetic (device.h) say. The canary asks again: an actor of the
+ * same chip whose forward products came out otherwise is refused, and `products` in the logs tells that from damage.
  *
  * cuBLASLt thinks in columns: our row-major [R,n] is its column-major n x R, and
  *   y  = x w^T   is  n x R = (k x n)^T (k x R)       dx = dy w   is  k x R = (k x n) (n x R)

@@ -19,6 +19,8 @@ static void a_wrong_canary_is_kept_out(void **state) {
     assert_string_equal(fake.alarm, "canary_mismatch");
     assert_int_equal(hub_counted(fake.hub)->canary_mismatches, 1);
     assert_true(fake_take(&fake, 1, MESSAGE_REFUSE, &message));
+    assert_non_null(
+        strstr(message.refuse.reason.data, "are damaged; or, if the lines \"products\" of the two logs differ"));
     assert_string_equal(reason_of(&lease), "this actor's canary was wrong");
     fake_join(&fake, ROLE_ACTOR, 2, 4, 30);
     message = (struct message){.type = MESSAGE_HEARTBEAT, .heartbeat = {.weights = weights, .canary = good}};
