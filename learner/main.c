@@ -23,6 +23,11 @@ static void beat(void *context) {
     daemon_beat(learner->daemon, learner->pulse);
 }
 
+static void allow(void *context, int64_t ms) {
+    struct learner *learner = context;
+    daemon_allow(learner->daemon, learner->pulse, ms);
+}
+
 static void hub_beat(void *context) {
     struct learner *learner = context;
     daemon_beat(learner->daemon, learner->hub_pulse);
@@ -59,7 +64,7 @@ static void watch(struct learner *learner) {
 static enum status learn(struct daemon *daemon, const struct run_config *config) {
     struct learner learner = {
         .daemon = daemon, .pulse = daemon_thread(daemon, "training"), .hub_pulse = daemon_thread(daemon, "hub")};
-    struct run_hooks hooks = {.context = &learner, .beat = beat, .hub_beat = hub_beat};
+    struct run_hooks hooks = {.context = &learner, .beat = beat, .hub_beat = hub_beat, .allow = allow};
     TRY(run_create(config, &hooks, &learner.run));
     pthread_t thread;
     if (pthread_create(&thread, NULL, train, &learner) != 0) {

@@ -133,10 +133,22 @@ static enum status while_waiting(struct run *run) {
     return STATUS_OK;
 }
 
+/* Longest that a whole checkpoint may take before the watchdog calls the learner hung: a slow network disk's 20 MB/s. */
+static void allow_checkpoint(struct run *run) {
+    uint64_t bytes = checkpoint_bytes(trainer_optimiser(run->trainer), run->course.version_count - 1);
+    if (run->hooks.allow)
+        run->hooks.allow(run->hooks.context, 60000 + (int64_t)(bytes / 20000));
+}
+
+static void beat_trainer(void *context) {
+    beat(context);
+}
+
 static void wait_read(void *context) {
     struct run *run = context;
-    beat(run);
+    allow_checkpoint(run);
     checkpointer_wait_read(run->checkpointer);
+    beat(run);
 }
 
 static void log_step(uint32_t step, const struct step_figures *figures, const struct metrics *metrics, double seconds) {
@@ -241,7 +253,8 @@ static enum status train_step(struct run *run, const struct completed_work *work
         group->prompt = questions_prompt(&run->train, order_question(&run->order, step, s), &group->prompt_count);
     }
     struct step_figures figures;
-    TRY(trainer_step(run->trainer, step, run->groups, work->group_count, wait_read, run, run->advantages, &figures));
+    struct trainer_hooks hooks = {.beat = beat_trainer, .gate = wait_read, .context = run};
+    TRY(trainer_step(run->trainer, step, run->groups, work->group_count, &hooks, run->advantages, &figures));
     beat(run);
     count_update(run, &figures);
     struct version *version;
@@ -274,6 +287,7 @@ static void begin_checkpoint(struct run *run, const struct course_action *action
     struct version *older[COURSE_VERSIONS_MAX];
     for (uint32_t i = 0; i < action->older_count; i++)
         older[i] = run->course.versions[i].content;
+    allow_checkpoint(run); /* the one before may still be written */
     checkpointer_begin(run->checkpointer, &run->state, action->version.content, older, action->older_count);
 }
 
@@ -283,6 +297,7 @@ static enum status checkpoint(struct run *run, const struct course_action *actio
     if (!action->last)
         return STATUS_OK;
     run_doing(run, "step %u: writing a checkpoint", action->step);
+    allow_checkpoint(run);
     if (checkpointer_finish(run->checkpointer) == STATUS_OK)
         return STATUS_OK;
     begin_checkpoint(run, action); /* once more: the disk may have room by now */

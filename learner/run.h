@@ -21,6 +21,8 @@ struct run_hooks {
     void *context;
     void (*beat)(void *context);     /* the training thread got somewhere; may be NULL */
     void (*hub_beat)(void *context); /* the hub's thread did; may be NULL */
+    /* The training thread begins what may take so long without a beat: it waits for a checkpoint. May be NULL. */
+    void (*allow)(void *context, int64_t ms);
 };
 
 /* What a learner needs beyond run_config_check: STATUS_CONFIG naming the key. */

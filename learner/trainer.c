@@ -337,8 +337,7 @@ static enum status run_batch(struct trainer *t, const struct trainer_group *grou
 }
 
 enum status trainer_step(struct trainer *t, uint64_t step, const struct trainer_group *groups, uint32_t group_count,
-                         trainer_gate gate, void *gate_context, float *out_advantages,
-                         struct step_figures *out_figures) {
+                         const struct trainer_hooks *hooks, float *out_advantages, struct step_figures *out_figures) {
     TRY(check_groups(t, groups, group_count));
     struct step_figures figures = {0};
     prepare(t, groups, group_count, out_advantages, &figures);
@@ -360,9 +359,11 @@ enum status trainer_step(struct trainer *t, uint64_t step, const struct trainer_
         TRY(run_batch(t, groups, cut, advantages, &counts, &figures));
         for (uint32_t g = cut.first; g < cut.first + cut.count; g++)
             advantages += t->sample_counts[g];
+        if (hooks && hooks->beat)
+            hooks->beat(hooks->context);
     }
-    if (gate)
-        gate(gate_context);
+    if (hooks && hooks->gate)
+        hooks->gate(hooks->context);
     double start = clock_seconds();
     TRY(optimiser_update(t->optimiser, step, figures.loss.loss, &figures.update));
     figures.update_seconds = clock_seconds() - start;

@@ -52,8 +52,12 @@ struct step_figures {
     double forward_seconds, backward_seconds, update_seconds;
 };
 
-/* A place to wait before weights and moments change: the checkpoint may still be reading them. May be NULL. */
-typedef void (*trainer_gate)(void *context);
+/* Called on the way; each may be NULL. */
+struct trainer_hooks {
+    void (*beat)(void *context); /* a micro-batch is done */
+    void (*gate)(void *context); /* weights and moments are about to change: wait while a checkpoint reads them */
+    void *context;
+};
 
 /* groups [group_count]: prompts[g] are the ids that groups[g] answered; groups[g] NULL: a slot that was skipped.
  * out_advantages [sum of samples], group after group. */
@@ -63,10 +67,10 @@ struct trainer_group {
     const struct message_scored *scored;
 };
 
-/* STATUS_FORMAT, and nothing changed, when a group does not fit the limits or holds an id outside the vocabulary. A non-finite
- * loss or norm is no error: figures->update.skipped. */
+/* hooks may be NULL. STATUS_FORMAT, and nothing changed, when a group does not fit the limits or holds an id outside the
+ * vocabulary. A non-finite loss or norm is no error: figures->update.skipped. */
 enum status trainer_step(struct trainer *trainer, uint64_t step, const struct trainer_group *groups,
-                         uint32_t group_count, trainer_gate gate, void *gate_context, float *out_advantages,
+                         uint32_t group_count, const struct trainer_hooks *hooks, float *out_advantages,
                          struct step_figures *out_figures);
 
 #endif

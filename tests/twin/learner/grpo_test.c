@@ -125,7 +125,7 @@ static struct result train(struct model *model, const struct answers *a, const s
     struct trainer *trainer;
     float advantages[GROUPS * SAMPLES];
     ASSERT_OK(trainer_create(model, NULL, config, &limits, &trainer));
-    ASSERT_OK(trainer_step(trainer, 0, a->groups, GROUPS, NULL, NULL, advantages, &r.figures));
+    ASSERT_OK(trainer_step(trainer, 0, a->groups, GROUPS, NULL, advantages, &r.figures));
     r.gradient = malloc((size_t)r.total * sizeof *r.gradient);
     r.weights = malloc((size_t)r.total * sizeof *r.weights);
     download(model->device, r.gradient, trainer_optimiser(trainer)->gradient, (size_t)r.total * sizeof *r.gradient);

@@ -24,6 +24,23 @@ static void begin(struct fixture *f) {
     fake_hub_reset();
 }
 
+/* What a watchdog would be told; what is allowed lasts until the next beat. */
+static struct {
+    int64_t least_ms;
+    uint32_t beats, allowances;
+} told;
+
+static void told_beat(void *context) {
+    (void)context;
+    told.beats++;
+}
+
+static void told_allow(void *context, int64_t ms) {
+    (void)context;
+    told.least_ms = told.allowances == 0 || ms < told.least_ms ? ms : told.least_ms;
+    told.allowances++;
+}
+
 /* One life of a learner in run directory `name`; more: NULL-terminated. */
 static enum status live(struct fixture *f, const char *name, const char *const *more) {
     const char *assignments[32];
@@ -37,7 +54,8 @@ static enum status live(struct fixture *f, const char *name, const char *const *
         assignments[count++] = *more;
     assignments[count] = NULL;
     struct run_config *config = tiny_config(&f->tiny, assignments);
-    struct run_hooks hooks = {0};
+    struct run_hooks hooks = {.beat = told_beat, .allow = told_allow};
+    memset(&told, 0, sizeof told);
     ASSERT_OK(run_create(config, &hooks, &fake.run));
     enum status status = run_train(fake.run);
     run_destroy(&fake.run);
@@ -96,6 +114,19 @@ static void at_lag_0_every_ratio_is_exactly_one(void **state) {
         trained += norm[i] > 0;
     }
     assert_true(trained >= 4);
+    tiny_close(&f.tiny);
+}
+
+/* A 7B checkpoint takes minutes to write. */
+static void the_watchdog_allows_each_wait_for_a_checkpoint_a_minute_and_more(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f);
+    ASSERT_OK(live(&f, "run", (const char *const[]){"checkpoint.every=1", NULL}));
+    assert_true(told.beats > STEPS);
+    assert_int_equal(told.allowances,
+                     STEPS /* before each update */ + STEPS /* each begun */ + 1 /* the last is waited for */);
+    assert_true(told.least_ms > 60000);
     tiny_close(&f.tiny);
 }
 
@@ -497,6 +528,7 @@ static void what_a_learner_lacks_is_named_by_key(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_watchdog_allows_each_wait_for_a_checkpoint_a_minute_and_more),
         cmocka_unit_test(at_lag_0_every_ratio_is_exactly_one),
         cmocka_unit_test(each_step_samples_from_the_version_that_the_lag_names),
         cmocka_unit_test(a_run_that_was_stopped_or_killed_ends_with_the_same_bits),

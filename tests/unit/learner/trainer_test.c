@@ -39,7 +39,24 @@ static void end(struct fixture *f) {
 }
 
 static enum status run(struct fixture *f, uint64_t step) {
-    return trainer_step(f->trainer, step, f->step.groups, STEP_GROUPS, NULL, NULL, f->advantages, &f->figures);
+    return trainer_step(f->trainer, step, f->step.groups, STEP_GROUPS, NULL, f->advantages, &f->figures);
+}
+
+static void count(void *context) {
+    ++*(uint32_t *)context;
+}
+
+/* A step at 7B takes minutes: a watchdog must see that it goes on. */
+static void each_micro_batch_is_a_beat(void **state) {
+    (void)state;
+    struct fixture f;
+    begin(&f, (const char *const[]){NULL});
+    uint32_t beats = 0;
+    struct trainer_hooks hooks = {.beat = count, .context = &beats};
+    ASSERT_OK(trainer_step(f.trainer, 0, f.step.groups, STEP_GROUPS, &hooks, f.advantages, &f.figures));
+    assert_true(beats > 0);
+    assert_int_equal(beats, f.figures.micro_batches);
+    end(&f);
 }
 
 static struct digest digest_of(struct fixture *f) {
@@ -237,6 +254,7 @@ static void what_does_not_fit_is_refused_before_anything_changes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_micro_batch_is_a_beat),
         cmocka_unit_test(on_policy_the_ratio_is_exactly_one),
         cmocka_unit_test(rewarded_answers_become_likelier),
         cmocka_unit_test(the_same_groups_give_the_same_bits_and_other_cuts_nearly),
