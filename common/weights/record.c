@@ -3,12 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One in so many weights may have changed before another piece is recorded. A change takes four bytes: beyond it the lists soon are
+ * as long as the weights, which are read instead. If all of a 7B model's changed, its lists would be of 30 GB. */
+#define CHANGED_SHARE 4
+
 struct record {
     struct device *device;
     uint16_t *before; /* device [RECORD_PIECE] */
     struct patch patch;
     uint64_t capacity; /* of its lists */
-    bool whole;        /* no piece is missing */
+    bool whole;        /* no piece is missing so far */
 };
 
 static enum status allocate(struct record *record, uint64_t blocks) {
@@ -61,11 +65,6 @@ void record_begin(struct record *record) {
     record->whole = true;
 }
 
-void record_before(struct record *record, const uint16_t *weights, int64_t first, int64_t count) {
-    ASSERT(first % CHANGE_BLOCK == 0 && count <= RECORD_PIECE);
-    record->device->ops->copy(record->device, record->before, weights + first, (size_t)count * sizeof *weights);
-}
-
 static bool make_room(struct record *record, uint64_t more) {
     struct patch *patch = &record->patch;
     if (record->capacity - patch->changes >= more)
@@ -79,11 +78,19 @@ static bool make_room(struct record *record, uint64_t more) {
     return step;
 }
 
+void record_before(struct record *record, const uint16_t *weights, int64_t first, int64_t count) {
+    ASSERT(first % CHANGE_BLOCK == 0 && count <= RECORD_PIECE);
+    record->whole = record->whole && record->patch.changes <= record->patch.elements / CHANGED_SHARE &&
+                    make_room(record, (uint64_t)count);
+    if (!record->whole)
+        return;
+    record->device->ops->copy(record->device, record->before, weights + first, (size_t)count * sizeof *weights);
+}
+
 void record_after(struct record *record, const uint16_t *weights, int64_t first, int64_t count) {
     struct patch *patch = &record->patch;
     struct device *device = record->device;
     uint32_t *counts = patch->count + first / CHANGE_BLOCK;
-    record->whole = record->whole && make_room(record, (uint64_t)count);
     if (!record->whole)
         return;
     device->ops->find_changes(device, counts, patch->at + patch->changes, patch->step + patch->changes, record->before,

@@ -27,7 +27,7 @@ void record_before(struct record *record, const uint16_t *weights, int64_t first
 void record_after(struct record *record, const uint16_t *weights, int64_t first, int64_t count);
 
 /* What changed since record_begin, which led from the digest `from` to `to`; borrowed until the next. NULL: there was no memory
- * for it, and whoever asks has to read the weights. */
+ * for it, or so much changed that the lists would be no shorter than the weights; whoever asks has to read these. */
 const struct patch *record_patch(struct record *record, struct digest from, struct digest to);
 
 #endif

@@ -23,6 +23,10 @@ static const struct model_config shape = {.hidden = 64,
                                           .rope_theta = 10000.0f,
                                           .tied = true};
 
+/* Learning rates by which an eighth of the weights below changes, and more than half. */
+#define SOME_CHANGE 3e-5
+#define MOST_CHANGE 1e-3
+
 static struct ops recording;
 static bool lose_a_change;
 
@@ -50,9 +54,9 @@ struct fixture {
     struct record *record;
 };
 
-static void begin(struct fixture *f, enum moment_storage moments, bool recorded) {
+static void begin(struct fixture *f, enum moment_storage moments, double lr, bool recorded) {
     struct optimiser_settings settings = {
-        .lr = 1e-3, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1, .clip = 1, .moments = moments};
+        .lr = lr, .beta1 = .9, .beta2 = .999, .eps = 1e-8, .weight_decay = .1, .clip = 1, .moments = moments};
     *f = (struct fixture){0};
     ASSERT_OK(device_open("cpu", 2, &f->device));
     recording = *f->device->ops;
@@ -86,8 +90,8 @@ static void step(struct fixture *f, uint64_t number) {
 
 static void check_bits(enum moment_storage moments) {
     struct fixture whole, pieces;
-    begin(&whole, moments, false);
-    begin(&pieces, moments, true);
+    begin(&whole, moments, MOST_CHANGE, false);
+    begin(&pieces, moments, MOST_CHANGE, true);
     for (uint64_t u = 0; u < UPDATES; u++) {
         step(&whole, u);
         step(&pieces, u);
@@ -112,11 +116,12 @@ static void a_version_follows_from_what_its_update_changed(void **state) {
     (void)state;
     struct fixture f;
     struct version *versions[UPDATES + 1], *wrong;
-    begin(&f, MOMENTS_INT8, true);
+    begin(&f, MOMENTS_INT8, SOME_CHANGE, true);
     size_t bytes = (size_t)f.model->layout->total * sizeof(uint16_t);
     ASSERT_OK(version_capture(f.model, 0, &versions[0]));
     for (uint32_t u = 0; u < UPDATES; u++) {
         step(&f, u);
+        assert_non_null(record_patch(f.record, versions[u]->digest, versions[u]->digest));
         ASSERT_OK(version_follow(f.model, versions[u], f.record, u + 1, &versions[u + 1]));
         assert_memory_equal(versions[u + 1]->data, f.model->data, bytes);
         assert_false(digest_equal(versions[u + 1]->digest, versions[u]->digest));
@@ -129,10 +134,33 @@ static void a_version_follows_from_what_its_update_changed(void **state) {
     end(&f);
 }
 
+/* Four bytes a change: where most weights change it is shorter to read them. */
+static void a_record_of_most_weights_is_given_up(void **state) {
+    (void)state;
+    struct fixture f;
+    struct version *before, *after;
+    begin(&f, MOMENTS_FP32, MOST_CHANGE, true);
+    ASSERT_OK(version_capture(f.model, 0, &before));
+    step(&f, 0);
+    assert_null(record_patch(f.record, before->digest, before->digest));
+    ASSERT_OK(version_follow(f.model, before, f.record, 1, &after));
+    assert_memory_equal(after->data, f.model->data, (size_t)f.model->layout->total * sizeof(uint16_t));
+    version_release(before);
+    f.optimiser->settings.lr = 0;
+    step(&f, 1);
+    ASSERT_OK(version_follow(f.model, after, f.record, 2, &before));
+    assert_true(digest_equal(before->digest, after->digest));
+    assert_non_null(record_patch(f.record, after->digest, before->digest));
+    version_release(before);
+    version_release(after);
+    end(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_update_in_pieces_has_the_bits_of_one),
         cmocka_unit_test(a_version_follows_from_what_its_update_changed),
+        cmocka_unit_test(a_record_of_most_weights_is_given_up),
     };
     return cmocka_run_group_tests_name("pieces", tests, NULL, NULL);
 }
