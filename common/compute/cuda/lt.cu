@@ -1,7 +1,7 @@
 /* Matrix products by cuBLASLt, as engine reference 6.1 has it: no workspace, no reduction scheme, no split over k; never a single
  * row; and no trust: for each shape of the loaded model every count of rows that will ever be asked for is tried before the
  * first use, its rows compared bit by bit, and a product that has no algorithm which passes is left to Candor's own kernel
- * for good. Compiled where the library is; the emulator cannot run it, and it has not run on a device yet.
+ * for good. Compiled where the library is; it has run around a stand-in (tests/support/emulator/cublas), not on a device yet.
  *
  * Rows come in multiples of ROW_STEP, ROWS_MOST at once: what is left over is copied into a padded piece of its own. A bucket's
  * algorithm serves all counts of rows down to the bucket before. What is chosen follows from chip, library and shape alone, not

@@ -98,6 +98,10 @@ int64_t cuda_free_bytes(struct device *) {
     return (int64_t)memory_available();
 }
 
+bool cuda_ready(struct device *device) {
+    return cuda_state_of(device)->fault == STATUS_OK;
+}
+
 /* A fresh block each time, filled with NaN: what an earlier operation left there must not matter. */
 void *cuda_scratch(struct device *device, size_t bytes) {
     struct cuda_state *state = cuda_state_of(device);

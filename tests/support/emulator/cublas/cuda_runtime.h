@@ -1,0 +1,8 @@
+/* As much of CUDA's runtime as lt.cu names. */
+#ifndef CANDOR_TESTS_SUPPORT_EMULATOR_CUBLAS_CUDA_RUNTIME_H
+#define CANDOR_TESTS_SUPPORT_EMULATOR_CUBLAS_CUDA_RUNTIME_H
+
+typedef void *cudaStream_t;
+enum cudaDataType { CUDA_R_32F = 0, CUDA_R_16BF = 14 };
+
+#endif
