@@ -186,6 +186,8 @@ static bool execute(struct device *device, const struct call *c, const cublasLtM
                                                    c->add ? &one : &zero, c->d, it.d, c->d, it.d, algorithm, NULL, 0,
                                                    (cudaStream_t)state->stream) == CUBLAS_STATUS_SUCCESS;
     describe_end(&it);
+    if (!done)
+        (void)cudaGetLastError(); /* what could not be launched here is no fault of the next kernel */
     return done;
 }
 
@@ -458,13 +460,17 @@ bool lt_matmul_dx(struct device *device, void *dx, enum write_mode mode, const v
     return run(device, PRODUCT_DX, dy, w.data, dx, mode == WRITE_ADD, R, n, k);
 }
 
-/* The sum over rows is one chain without a split, so it repeats; no row of it must agree with another batch. The algorithm is a
- * function of the shape. */
+/* The sum over rows is one chain without a split, so it repeats; no row of it must agree with another batch. The algorithm, the
+ * first that can be launched, is a function of the shape. */
 bool lt_matmul_dw(struct device *device, float *dw, const void *dy, const void *x, int32_t R, int32_t n, int32_t k) {
     struct lt *lt = cuda_state_of(device)->lt;
     if (lt == NULL || usable_choice(device, PRODUCT_DX, n, k) == NULL || R % 8 != 0 || !on_lines(dw, dy, x))
         return false;
     struct call c = {CUBLAS_OP_N, CUBLAS_OP_T, k, R, n, R, k, n, CUDA_R_32F, x, dy, dw, true};
     cublasLtMatmulAlgo_t candidates[CANDIDATES + 1];
-    return cuda_ready(device) && propose(lt, &c, candidates) > 0 && execute(device, &c, &candidates[0]);
+    int count = cuda_ready(device) ? propose(lt, &c, candidates) : 0;
+    for (int i = 0; i < count; i++)
+        if (execute(device, &c, &candidates[i]))
+            return true;
+    return false;
 }

@@ -36,9 +36,9 @@ enum cublasLtMatmulAlgoConfigAttributes_t {
     CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID
 };
 
-/* SPLIT must be left out untried, and is wrong; UNEVEN rounds half-way for every other count of rows, so that a row's bits are not its own; EVEN is
- * fit. */
-enum stand_in_algorithm { STAND_IN_SPLIT, STAND_IN_UNEVEN, STAND_IN_EVEN };
+/* SPLIT must be left out untried, and is wrong; FAILING cannot be launched; UNEVEN rounds half-way for every other count of rows,
+ * so that a row's bits are not its own; EVEN is fit. */
+enum stand_in_algorithm { STAND_IN_SPLIT, STAND_IN_FAILING, STAND_IN_UNEVEN, STAND_IN_EVEN };
 inline bool stand_in_has_even = true; /* false: there is no fit algorithm */
 
 struct cublasLtMatmulAlgo_t {
@@ -117,7 +117,7 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtM
                                                      cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
                                                      cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int most,
                                                      cublasLtMatmulHeuristicResult_t *results, int *out_found) {
-    int found = stand_in_has_even ? 3 : 2;
+    int found = stand_in_has_even ? 4 : 3;
     *out_found = found < most ? found : most;
     for (int i = 0; i < *out_found; i++)
         results[i] = {{(stand_in_algorithm)i}, 0, CUBLAS_STATUS_SUCCESS};
@@ -154,6 +154,10 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t oper
     if (m != d_layout->rows || n != d_layout->columns || k != b_k || c != d || *(const float *)alpha != 1.0f ||
         ((uintptr_t)a | (uintptr_t)b | (uintptr_t)d) % 16 != 0)
         return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (algorithm->id == STAND_IN_FAILING) {
+        stand_in_error = 1;
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
     bool rounds = algorithm->id == STAND_IN_UNEVEN && n / 16 % 2 == 1;
     for (uint64_t column = 0; column < n; column++)
         for (uint64_t row = 0; row < m; row++) {
