@@ -121,13 +121,16 @@ static enum status take_config(const struct run_directory *directory, const stru
     return begun ? compare_config(path, config) : run_directory_keep_config(directory, config);
 }
 
-static enum status empty_folder(const struct run_directory *directory, const char *name) {
+/* What steps and versions left there; what others put beside it (a knowledge map, an evaluation of the base model) stays. */
+static enum status remove_steps(const struct run_directory *directory, const char *name) {
     char folder[PATH_BYTES], path[PATH_BYTES];
     struct fs_list list;
     TRY(fs_join(folder, directory->path, name));
     TRY(fs_list_directory(folder, &list));
     enum status status = STATUS_OK;
     for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
+        if (strncmp(list.names[i], "step-", strlen("step-")) != 0)
+            continue;
         status = fs_join(path, folder, list.names[i]);
         if (status == STATUS_OK)
             status = fs_remove_tree(path);
@@ -137,8 +140,8 @@ static enum status empty_folder(const struct run_directory *directory, const cha
 }
 
 enum status run_directory_begin_anew(struct run_directory *directory) {
-    TRY(empty_folder(directory, "eval"));
-    TRY(empty_folder(directory, "rollouts"));
+    TRY(remove_steps(directory, "eval"));
+    TRY(remove_steps(directory, "rollouts"));
     directory->rollout_bytes = 0;
     return STATUS_OK;
 }

@@ -460,7 +460,7 @@ static void evaluations_stand_between_versions_and_change_no_training_bit(void *
 static void a_run_that_begins_anew_has_no_outcomes_of_the_one_before(void **state) {
     (void)state;
     struct fixture f;
-    char data[PATH_BYTES + 64], path[PATH_BYTES], later[PATH_BYTES], answers[PATH_BYTES];
+    char data[PATH_BYTES + 64], path[PATH_BYTES], later[PATH_BYTES], answers[PATH_BYTES], map[PATH_BYTES];
     begin(&f);
     snprintf(data, sizeof data, "data.eval=%s/held-out.jsonl", f.tiny.world);
     fake.fail_at = 3;
@@ -472,13 +472,15 @@ static void a_run_that_begins_anew_has_no_outcomes_of_the_one_before(void **stat
     assert_true(fs_exists(answers));
     ASSERT_OK(fs_write_atomic(path, "{}\n", 3)); /* as if they had been complete in time */
     ASSERT_OK(fs_write_atomic(later, "{}\n", 3));
+    in_run(&f, "run", "eval/knowledge.jsonl", map);
+    ASSERT_OK(fs_write_atomic(map, "{}\n", 3)); /* of `candor eval --knowledge`, before the run began */
     fake_hub_reset();
     fake.stop_at = 1;
     ASSERT_OK(live(&f, "run", (const char *const[]){data, "eval.every=2", "checkpoint.every=50", "run.seed=9", NULL}));
     bool again = false;
     for (uint32_t i = 0; i < fake.offer_count; i++)
         again |= fake.offers[i].stream == WORK_EVAL && fake.offers[i].version == 0;
-    assert_true(again && !fs_exists(later) && !fs_exists(answers));
+    assert_true(again && !fs_exists(later) && !fs_exists(answers) && fs_exists(map));
     tiny_close(&f.tiny);
 }
 
