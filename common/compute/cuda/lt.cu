@@ -461,10 +461,10 @@ bool lt_matmul_dx(struct device *device, void *dx, enum write_mode mode, const v
 }
 
 /* The sum over rows is one chain without a split, so it repeats; no row of it must agree with another batch. The algorithm, the
- * first that can be launched, is a function of the shape. */
+ * first that can be launched, is a function of the shape. R is no leading dimension here, so any count keeps rows on 16 bytes. */
 bool lt_matmul_dw(struct device *device, float *dw, const void *dy, const void *x, int32_t R, int32_t n, int32_t k) {
     struct lt *lt = cuda_state_of(device)->lt;
-    if (lt == NULL || usable_choice(device, PRODUCT_DX, n, k) == NULL || R % 8 != 0 || !on_lines(dw, dy, x))
+    if (lt == NULL || usable_choice(device, PRODUCT_DX, n, k) == NULL || R < 1 || !on_lines(dw, dy, x))
         return false;
     struct call c = {CUBLAS_OP_N, CUBLAS_OP_T, k, R, n, R, k, n, CUDA_R_32F, x, dy, dw, true};
     cublasLtMatmulAlgo_t candidates[CANDIDATES + 1];

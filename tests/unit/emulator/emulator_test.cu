@@ -322,7 +322,8 @@ static void indices_out_of_bounds_are_caught(void **) {
 /* In every order of blocks; the good kernels above share nothing, or by atomics. */
 static void races_between_blocks_are_caught(void **) {
 #if !defined(EMULATOR_WATCHES)
-    skip(); /* unwatched: sanitizers, or another compiler than gcc */
+    print_message("skipped: nobody watches: sanitizers, or another compiler than gcc\n");
+    skip();
 #endif
     for (int kind = READ_NEXT; kind <= COPY_NEXT; kind++)
         assert_caught("race between blocks: ", [=] {
