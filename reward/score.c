@@ -76,21 +76,23 @@ static size_t find_alternative(const char *text, size_t bytes, size_t *out_skip)
     return bytes;
 }
 
-/* The final answer is right. Where it offers alternatives each of them must be, unless an alias reads just like it. */
+/* The final answer is right. Where it offers alternatives each of them must be, unless an alias reads just like it; signs alone
+ * ("boxed[;]") offer nothing. */
 static bool final_is_right(const struct gold_set *set, const char *text, size_t bytes, struct token_list final) {
     size_t skip, end = find_alternative(text, bytes, &skip);
     if (skip == 0)
         return says_just_that(set, final);
     if (match_final(set, final).rule == MATCH_SAME)
         return true;
+    bool right = false;
     for (size_t at = 0; at < bytes; at += end + skip) {
         struct normal part;
         end = find_alternative(text + at, bytes - at, &skip);
         normalise(text + at, end, &part);
-        if (part.token_count > 0 && !says_just_that(set, normal_list(&part)))
+        if (part.token_count > 0 && !(right = says_just_that(set, normal_list(&part))))
             return false;
     }
-    return true;
+    return right;
 }
 
 static enum verdict judge_boxed(const struct gold_set *set, const char *text, size_t text_bytes, struct box box) {

@@ -126,6 +126,10 @@ static void listed_candidates_are_not_an_answer(void **state) {
         {"boxed[Paris / Rome]", VERDICT_WRONG, NULL},
         {"boxed[Paris or the City of Light]", VERDICT_CORRECT, NULL},
         {"boxed[London, Paris]", VERDICT_WRONG, NULL}, /* or two guesses would earn as one */
+        {"boxed[;]", VERDICT_WRONG, NULL},             /* no alternative is no answer */
+        {"boxed[ / ]", VERDICT_WRONG, NULL},
+        {"boxed[|\n;]", VERDICT_WRONG, NULL},
+        {"boxed[; Paris]", VERDICT_CORRECT, NULL},
         {"boxed[London and Paris]", VERDICT_WRONG, NULL},
         {"boxed[Paris, Ile-de-France, France]", VERDICT_CORRECT, NULL},
         {"boxed[Paris, London, Rome, Berlin, Madrid, Vienna]", VERDICT_WRONG, NULL},
