@@ -6,8 +6,8 @@
 
 #include "common/base/fs.h"
 #include "common/model/safetensors.h"
+#include "common/weights/chain.h"
 #include "common/weights/content.h"
-#include "common/weights/delta.h"
 
 #define TENSOR "weights"
 
@@ -64,15 +64,15 @@ enum status checkpoint_older_write(const char *directory, struct version *const 
 /* version holds next's content. */
 static enum status go_back(const char *path, const struct version *next, struct digest wanted, int threads,
                            struct version *version) {
-    struct fs_map map;
-    struct delta delta;
-    TRY(fs_map_open(path, &map));
-    enum status status = delta_open(map.data, map.bytes, &delta);
-    if (status == STATUS_OK && !digest_equal(delta.base, wanted))
-        status = fail(STATUS_MISMATCH, "it leads to other weights than those of state.json");
+    struct buf file = {0};
+    enum status status = fs_read(path, delta_bytes_max(version->elements), &file);
+    const struct chain chain = {.version = version->number,
+                                .to = wanted,
+                                .hop_count = 1,
+                                .hops = {{(uint8_t *)file.data, file.bytes, DELTA_BACK}}};
     if (status == STATUS_OK)
-        status = delta_apply(&delta, DELTA_BACK, next->digest, version->elements, threads, version->data);
-    fs_map_close(&map);
+        status = chain_apply(&chain, next->digest, version->elements, threads, version->data);
+    buf_deinit(&file);
     return status == STATUS_OK ? STATUS_OK : fail_context(status, "%s", path);
 }
 

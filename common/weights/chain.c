@@ -22,9 +22,7 @@ enum status chain_apply(const struct chain *chain, struct digest held, uint64_t 
                         uint16_t *weights) {
     struct patch *patch;
     TRY(patch_create(chain, held, elements, threads, &patch));
-    enum status status = patch_verify(patch, threads, weights);
-    if (status == STATUS_OK)
-        patch_apply(patch, threads, weights);
+    enum status status = patch_change(patch, threads, weights);
     patch_destroy(&patch);
     return status;
 }

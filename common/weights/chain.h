@@ -7,8 +7,10 @@
 /* STORE_DELTAS_MAX: from the oldest version that is served to the newest. */
 #define CHAIN_HOPS_MAX 64
 
+enum delta_direction { DELTA_FORWARD, DELTA_BACK };
+
 struct chain_hop {
-    uint8_t *data; /* owned; a delta of `bytes` */
+    uint8_t *data; /* a delta of `bytes`, only read; chain_destroy frees it */
     uint64_t bytes;
     enum delta_direction direction;
 };

@@ -32,14 +32,12 @@ uint64_t delta_bytes_max(uint64_t elements) {
     return DELTA_HEADER_BYTES + count_blocks(elements) * (sizeof(uint32_t) + 1) + elements * sizeof(uint16_t);
 }
 
-/* ---- a range of blocks, one a thread ---- */
+/* ---- encoding: a range of blocks, one a thread ---- */
 
 struct range {
     uint64_t first, end; /* blocks */
     struct delta_changes *scratch;
-    unsigned __int128 sum; /* change of the digest */
     enum status status;
-    /* encoding */
     const uint16_t *before, *after; /* or lists: */
     const uint32_t *listed;         /* [blocks] changes of each; NULL: before and after */
     const uint16_t *at, *step;      /* of the range's first block on */
@@ -47,13 +45,6 @@ struct range {
     uint32_t *table; /* [blocks] */
     uint8_t *data;   /* the first range's begins with room for header and table */
     uint64_t bytes, capacity;
-    /* applying */
-    const struct delta *delta;
-    uint64_t offset; /* of the first block's bytes */
-    uint16_t *weights;
-    bool back;
-    uint64_t done;     /* blocks below were applied */
-    const char *wrong; /* with block `done` */
 };
 
 static uint32_t share_out(struct range *ranges, uint64_t blocks, int threads) {
@@ -64,12 +55,6 @@ static uint32_t share_out(struct range *ranges, uint64_t blocks, int threads) {
     }
     return count;
 }
-
-static void run_ranges(struct range *ranges, uint32_t count, void *(*work)(void *)) {
-    share_run(ranges, sizeof *ranges, count, work);
-}
-
-/* ---- encoding ---- */
 
 static enum status make_room(struct range *range) {
     if (range->bytes + DELTA_BLOCK_ROOM <= range->capacity)
@@ -166,7 +151,7 @@ static uint8_t *encode(struct range *ranges, uint32_t count, const struct range 
     ranges[0].bytes = DELTA_HEADER_BYTES + blocks * sizeof *common->table;
     enum status status = prepare(ranges, count, common);
     if (status == STATUS_OK)
-        run_ranges(ranges, count, encode_range);
+        share_run(ranges, sizeof *ranges, count, encode_range);
     for (uint32_t i = 0; i < count; i++) {
         status = ranges[i].status != STATUS_OK ? ranges[i].status : status;
         changed += ranges[i].changed;
@@ -247,90 +232,4 @@ enum status delta_open(const void *data, uint64_t bytes, struct delta *out_delta
     TRY(check_table(&delta));
     *out_delta = delta;
     return STATUS_OK;
-}
-
-/* ---- applying ---- */
-
-static void *apply_range(void *argument) {
-    struct range *range = argument;
-    struct delta_changes *changes = range->scratch;
-    const uint8_t *at = range->delta->first + range->offset;
-    for (range->done = range->first; range->done < range->end; range->done++) {
-        uint32_t bytes = delta_block_bytes(range->delta, range->done);
-        uint64_t first = range->done * DELTA_BLOCK;
-        if (bytes) {
-            range->wrong = delta_block_decode(at, bytes, delta_block_elements(range->delta->elements, range->done),
-                                              range->weights + first, changes->at, changes->step, &changes->count);
-            if (range->wrong)
-                break;
-            range->sum += delta_changes_apply(changes->at, changes->step, changes->count, first, range->back,
-                                              range->weights + first);
-        }
-        at += bytes;
-    }
-    return NULL;
-}
-
-/* The applied blocks of every range the other way: they were decoded once, so this cannot fail. */
-static void undo(struct range *ranges, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        ranges[i].end = ranges[i].done;
-        ranges[i].back = !ranges[i].back;
-        ranges[i].wrong = NULL;
-    }
-    run_ranges(ranges, count, apply_range);
-}
-
-static enum status apply(const struct delta *delta, bool back, uint16_t *weights, struct digest held,
-                         struct digest wanted, struct range *ranges, uint32_t count) {
-    uint64_t offset = 0, block = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        for (; block < ranges[i].first; block++)
-            offset += delta_block_bytes(delta, block);
-        ranges[i].delta = delta;
-        ranges[i].offset = offset;
-        ranges[i].weights = weights;
-        ranges[i].back = back;
-        ranges[i].scratch = malloc(sizeof *ranges[i].scratch);
-        if (!ranges[i].scratch)
-            return fail(STATUS_NO_MEMORY, "delta: no memory to apply it");
-    }
-    run_ranges(ranges, count, apply_range);
-    enum status status = STATUS_OK;
-    unsigned __int128 sum = digest_to_u128(held);
-    for (uint32_t i = 0; i < count; i++) {
-        sum += ranges[i].sum;
-        if (ranges[i].wrong && status == STATUS_OK)
-            status = fail(STATUS_FORMAT, "delta: block %llu: %s", (unsigned long long)ranges[i].done, ranges[i].wrong);
-    }
-    if (status == STATUS_OK && !digest_equal(digest_of_u128(sum), wanted) && !PLANTED(DELTA_UNVERIFIED)) {
-        char found[DIGEST_HEX_BYTES], right[DIGEST_HEX_BYTES];
-        digest_format(digest_of_u128(sum), found);
-        digest_format(wanted, right);
-        status = fail(STATUS_MISMATCH, "delta: it leads to weights %s; right would be %s", found, right);
-    }
-    if (status != STATUS_OK)
-        undo(ranges, count);
-    return status;
-}
-
-enum status delta_apply(const struct delta *delta, enum delta_direction direction, struct digest held,
-                        uint64_t elements, int threads, uint16_t *weights) {
-    bool back = direction == DELTA_BACK;
-    struct digest from = back ? delta->result : delta->base, to = back ? delta->base : delta->result;
-    if (delta->elements != elements)
-        return fail(STATUS_MISMATCH, "delta: of %llu weights; these are %llu", (unsigned long long)delta->elements,
-                    (unsigned long long)elements);
-    if (!digest_equal(held, from)) {
-        char found[DIGEST_HEX_BYTES], right[DIGEST_HEX_BYTES];
-        digest_format(held, found);
-        digest_format(from, right);
-        return fail(STATUS_MISMATCH, "delta: weights %s are held; it is one from %s", found, right);
-    }
-    struct range ranges[SHARE_PARTS_MAX] = {{0}};
-    uint32_t count = share_out(ranges, delta->blocks, threads);
-    enum status status = apply(delta, back, weights, held, to, ranges, count);
-    for (uint32_t i = 0; i < count; i++)
-        free(ranges[i].scratch);
-    return status;
 }

@@ -48,16 +48,8 @@ enum status delta_encode(const uint16_t *before, const uint16_t *after, uint64_t
 struct patch;
 enum status delta_encode_patch(const struct patch *patch, int threads, uint8_t **out_data, uint64_t *out_bytes);
 
-/* Read header and table of data [bytes], borrowed while out_delta is used. STATUS_FORMAT with what is wrong. */
+/* Read header and table of data [bytes], borrowed while out_delta is used. STATUS_FORMAT with what is wrong. What it changes is
+ * decoded, verified and applied by patch.h. */
 enum status delta_open(const void *data, uint64_t bytes, struct delta *out_delta);
-
-enum delta_direction { DELTA_FORWARD, DELTA_BACK };
-
-/* Change weights [elements] in place from base to result, or back. held: digest of what they are now.
- * STATUS_MISMATCH when held is not the base (back: the result), when the sizes differ, or when the changes do not lead
- * to the digest at the other end; STATUS_FORMAT for a damaged block; then weights are what they were before, bit for
- * bit. STATUS_NO_MEMORY. */
-enum status delta_apply(const struct delta *delta, enum delta_direction direction, struct digest held,
-                        uint64_t elements, int threads, uint16_t *weights);
 
 #endif

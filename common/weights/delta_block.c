@@ -15,7 +15,7 @@ _Static_assert(7 + 2 * ESCAPE_BITS < 64, "two codes behind a started byte fit a 
 
 /* Signs are as good as random, so neither way has a branch on them. */
 static inline uint16_t fold(uint16_t step) {
-    uint16_t sign = (uint16_t)-(step >> 15), distance = (uint16_t)((step ^ sign) - sign);
+    uint16_t sign = (uint16_t) - (step >> 15), distance = (uint16_t)((step ^ sign) - sign);
     return (uint16_t)(2 * distance - 2 - sign);
 }
 
@@ -180,8 +180,8 @@ static inline uint32_t take_code(struct reader *reader, uint32_t k) {
     return value;
 }
 
-const char *delta_block_decode(const uint8_t *data, uint32_t bytes, uint32_t elements, const uint16_t *weights,
-                               uint16_t *at, uint16_t *step, uint32_t *out_count) {
+const char *delta_block_decode(const uint8_t *data, uint32_t bytes, uint32_t elements, uint16_t *at, uint16_t *step,
+                               uint32_t *out_count) {
     if (is_dense(data, bytes, elements)) {
         *out_count = decode_dense(data + 1, elements, at, step);
         return NULL;
@@ -201,8 +201,6 @@ const char *delta_block_decode(const uint8_t *data, uint32_t bytes, uint32_t ele
         if (gap >= elements - next || coded > 0xFFFF)
             return "an element behind its end";
         next += gap;
-        if (weights)
-            __builtin_prefetch(&weights[next], 1);
         at[i] = (uint16_t)next++;
         step[i] = unfold(coded);
     }
@@ -223,11 +221,20 @@ static inline unsigned __int128 mix_change(uint64_t index, uint16_t old, uint16_
     return digest_to_u128(digest_mix16(index, new)) - digest_to_u128(digest_mix16(index, old));
 }
 
+/* Changed elements are some lines apart: memory is asked for this many of them ahead. */
+#define CHANGES_AHEAD 32
+
+static inline void ask_ahead(const uint16_t *at, uint32_t i, uint32_t count, const uint16_t *weights) {
+    if (i + CHANGES_AHEAD < count)
+        __builtin_prefetch(&weights[at[i + CHANGES_AHEAD]], 1);
+}
+
 unsigned __int128 delta_changes_apply(const uint16_t *at, const uint16_t *step, uint32_t count, uint64_t first,
                                       bool back, uint16_t *weights) {
     unsigned __int128 sum = 0;
     uint16_t sign = back ? 0xFFFF : 0;
     for (uint32_t i = 0; i < count; i++) {
+        ask_ahead(at, i, count, weights);
         uint16_t *weight = &weights[at[i]], old = *weight, new = (uint16_t)(old + (step[i] ^ sign) - sign);
         *weight = new;
         sum += mix_change(first + at[i], old, new);
@@ -239,6 +246,7 @@ unsigned __int128 delta_changes_digest(const uint16_t *at, const uint16_t *step,
                                        const uint16_t *weights) {
     unsigned __int128 sum = 0;
     for (uint32_t i = 0; i < count; i++) {
+        ask_ahead(at, i, count, weights);
         uint16_t old = weights[at[i]];
         sum += mix_change(first + at[i], old, (uint16_t)(old + step[i]));
     }

@@ -1,5 +1,5 @@
 /* One block of a delta (delta.h): the list of its changes, and the bytes that this list is coded as. Private to
- * common/weights and to the device's twins of delta_find and delta_changes_apply.
+ * common/weights and to the device's twin of delta_find.
  *
  *   sparse   gap_k u8 <= 15, step_k u8 <= 15, count - 1 u16, then for each changed element two codes, LSB first, the last
  *            byte filled with zeros:
@@ -50,16 +50,15 @@ uint32_t delta_block_encode(struct delta_changes *changes, uint32_t elements, ui
 uint32_t delta_block_count(const uint8_t *data, uint32_t bytes, uint32_t elements);
 
 /* Read a block [bytes > 0]. NULL, or what is wrong with it.
- *   weights  that it will be applied to are asked of memory meanwhile; NULL: none
  *   at, step  [delta_block_count], written; out_count of them hold changes */
-const char *delta_block_decode(const uint8_t *data, uint32_t bytes, uint32_t elements, const uint16_t *weights,
-                               uint16_t *at, uint16_t *step, uint32_t *out_count);
+const char *delta_block_decode(const uint8_t *data, uint32_t bytes, uint32_t elements, uint16_t *at, uint16_t *step,
+                               uint32_t *out_count);
 
-/* Change weights by +step, or by -step when back, and return what that adds to the digest. first: index in the buffer of
- * the block's first element. */
+/* Change a block's weights by each step, or by its opposite when back; returns what that adds to the digest. first: index in the
+ * buffer of the block's first element. */
 unsigned __int128 delta_changes_apply(const uint16_t *at, const uint16_t *step, uint32_t count, uint64_t first,
                                       bool back, uint16_t *weights);
-/* What delta_changes_apply would return; weights stay as they are. */
+/* What delta_changes_apply forward would return; weights stay as they are. */
 unsigned __int128 delta_changes_digest(const uint16_t *at, const uint16_t *step, uint32_t count, uint64_t first,
                                        const uint16_t *weights);
 

@@ -42,7 +42,7 @@ static const char *decode_one(struct part *part, uint64_t b, uint32_t *out_count
     if (!bytes)
         return NULL;
     const char *wrong = delta_block_decode(delta->first + part->offsets[0], bytes,
-                                           delta_block_elements(delta->elements, b), NULL, at, step, out_count);
+                                           delta_block_elements(delta->elements, b), at, step, out_count);
     part->offsets[0] += bytes;
     if (!wrong && part->chain->hops[0].direction == DELTA_BACK)
         turn_round(step, *out_count);
@@ -57,8 +57,8 @@ static const char *decode_all(struct part *part, uint64_t b, uint32_t *out_count
         uint32_t bytes = delta_block_bytes(&part->deltas[h], b);
         if (!bytes)
             continue;
-        const char *wrong = delta_block_decode(part->deltas[h].first + part->offsets[h], bytes, elements, NULL,
-                                               changes->at, changes->step, &changes->count);
+        const char *wrong = delta_block_decode(part->deltas[h].first + part->offsets[h], bytes, elements, changes->at,
+                                               changes->step, &changes->count);
         if (wrong)
             return wrong;
         part->offsets[h] += bytes;
@@ -156,8 +156,8 @@ static enum status decode(struct patch *patch, const struct chain *chain, const 
         share_run(parts, sizeof *parts, part_count, decode_part);
         status = gather(patch, parts, part_count);
     } else {
-        status = fail(STATUS_NO_MEMORY, "version %u: no memory for %llu changes", patch->version,
-                      (unsigned long long)room);
+        status =
+            fail(STATUS_NO_MEMORY, "version %u: no memory for %llu changes", patch->version, (unsigned long long)room);
     }
     for (uint32_t i = 0; i < part_count; i++) {
         free(parts[i].scratch);
@@ -239,6 +239,7 @@ struct slice {
     const uint16_t *at, *step; /* of its first block */
     const uint16_t *read;
     uint16_t *write;
+    bool back;
     unsigned __int128 sum; /* change of the digest */
 };
 
@@ -290,6 +291,36 @@ enum status patch_verify(const struct patch *patch, int threads, const uint16_t 
     for (uint32_t i = 0; i < count; i++)
         end = digest_add(end, digest_of_u128(slices[i].sum));
     return check_end(patch, end);
+}
+
+static void *change_slice(void *argument) {
+    struct slice *slice = argument;
+    const uint16_t *at = slice->at, *step = slice->step;
+    for (uint64_t b = slice->begin; b < slice->end; b++) {
+        uint32_t count = slice->patch->count[b];
+        uint64_t first = b * DELTA_BLOCK;
+        slice->sum += delta_changes_apply(at, step, count, first, slice->back, slice->write + first);
+        at += count;
+        step += count;
+    }
+    return NULL;
+}
+
+enum status patch_change(const struct patch *patch, int threads, uint16_t *weights) {
+    struct slice slices[SHARE_PARTS_MAX];
+    uint32_t count = slice_patch(patch, threads, slices);
+    for (uint32_t i = 0; i < count; i++)
+        slices[i].write = weights;
+    share_run(slices, sizeof *slices, count, change_slice);
+    struct digest end = patch->from;
+    for (uint32_t i = 0; i < count; i++) {
+        end = digest_add(end, digest_of_u128(slices[i].sum));
+        slices[i].back = true;
+    }
+    enum status status = check_end(patch, end);
+    if (status != STATUS_OK)
+        share_run(slices, sizeof *slices, count, change_slice);
+    return status;
 }
 
 static void *apply_slice(void *argument) {

@@ -35,6 +35,8 @@ void patch_destroy(struct patch **patch);
 enum status patch_verify(const struct patch *patch, int threads, const uint16_t *weights);
 /* to [elements] = the weights, changed. */
 void patch_copy(const struct patch *patch, int threads, const uint16_t *weights, uint16_t *to);
+/* Both in one, for weights that nobody reads meanwhile: they are changed, or as they were with STATUS_MISMATCH. */
+enum status patch_change(const struct patch *patch, int threads, uint16_t *weights);
 /* Change the weights, which are what patch_verify read. */
 void patch_apply(const struct patch *patch, int threads, uint16_t *weights);
 /* Change a device's weights. On the CPU they are what patch_verify read; elsewhere nobody has verified the patch, the device

@@ -23,6 +23,7 @@
 #include "common/base/rng.h"
 #include "common/compute/ops.h"
 #include "common/model/train.h"
+#include "common/weights/chain.h"
 #include "common/weights/content.h"
 #include "common/weights/delta.h"
 #include "common/weights/share.h"
@@ -162,22 +163,23 @@ static void measure_rounds(int threads, struct digest base, struct digest result
                            uint64_t *bytes, uint64_t *changed) {
     for (int r = 0; r < ROUNDS; r++) {
         double at[MEASURED + 1];
-        struct delta delta;
         free(*data);
         at[COPY] = seconds_of(threads);
         copy_all(bench.work, bench.before, threads);
         at[ENCODE] = seconds_of(threads);
-        must(delta_encode(bench.before, bench.model->data, bench.elements, base, result, threads, data, bytes,
-                          changed));
+        must(
+            delta_encode(bench.before, bench.model->data, bench.elements, base, result, threads, data, bytes, changed));
         out->seconds[ENCODE][r] = seconds_of(threads) - at[ENCODE];
         out->seconds[COPY][r] = at[ENCODE] - at[COPY];
-        must(delta_open(*data, *bytes, &delta));
+        struct chain chain = {.to = result, .hop_count = 1, .hops = {{*data, *bytes, DELTA_FORWARD}}};
         at[APPLY] = seconds_of(threads);
-        must(delta_apply(&delta, DELTA_FORWARD, base, bench.elements, threads, bench.work));
+        must(chain_apply(&chain, base, bench.elements, threads, bench.work));
         out->seconds[APPLY][r] = seconds_of(threads) - at[APPLY];
         must_equal(bench.work, bench.model->data);
+        chain.to = base;
+        chain.hops[0].direction = DELTA_BACK;
         at[BACK] = seconds_of(threads);
-        must(delta_apply(&delta, DELTA_BACK, result, bench.elements, threads, bench.work));
+        must(chain_apply(&chain, result, bench.elements, threads, bench.work));
         out->seconds[BACK][r] = seconds_of(threads) - at[BACK];
         must_equal(bench.work, bench.before);
     }
@@ -281,8 +283,7 @@ static void pause_once(const struct chain *chain, struct digest held, struct pau
     end = clock_seconds();
     out->patch = end - begin;
     generator_canary_begin(generator);
-    for (out->canary_passes = 0; generator_canary(generator, out_canary) != GENERATOR_CANARY_DONE;
-         out->canary_passes++)
+    for (out->canary_passes = 0; generator_canary(generator, out_canary) != GENERATOR_CANARY_DONE; out->canary_passes++)
         pass(generator);
     out->canary = clock_seconds() - end;
     stage_destroy(&stage);
@@ -328,7 +329,8 @@ static void measure_pause(uint8_t *data, uint64_t bytes) {
     printf("\npause of generation, 60 answers under way, median of %d: %.1f ms = park %.2f ms + patch %.1f ms "
            "(memcpy of a snapshot, %d threads: %.1f ms)\n"
            "  before it, beside passes of %.0f ms: delta decoded and verified in %.0f ms by one thread\n"
-           "  after it, beside passes that read the prompts again: canary known after %d passes, %.0f ms; alone it takes %.0f ms\n",
+           "  after it, beside passes that read the prompts again: canary known after %d passes, %.0f ms; alone it "
+           "takes %.0f ms\n",
            PAUSES, 1e3 * median(both, PAUSES), 1e3 * median(park, PAUSES), 1e3 * median(patch, PAUSES), bench.threads,
            1e3 * median(copy_ms, PAUSES), 1e3 * pause.pass, 1e3 * median(staged, PAUSES), pause.canary_passes,
            1e3 * median(canary, PAUSES), 1e3 * median(alone, PAUSES));
@@ -393,12 +395,15 @@ int main(int argc, char **argv) {
     set_up();
     printf("%s, %d threads: %.1fM parameters N(0, 0.02), AdamW at lr 1e-6, %d tokens a step\n", bench.device->name,
            bench.threads, (double)bench.elements / 1e6, bench.tokens);
-    printf("memcpy's time / time: medians of %d rounds of memcpy, encode, apply, back; memcpy copies the snapshot's bytes\n"
-           "between touched pages with as many threads\n"
-           "                                                           1 thread, CPU time           %2d threads, wall time\n"
-           "step  changed  >1 step   delta MB    1 / of bits/ch   encode apply  back      GB/s  encode apply  back      "
-           "GB/s\n",
-           ROUNDS, bench.threads);
+    printf(
+        "memcpy's time / time: medians of %d rounds of memcpy, encode, apply, back; memcpy copies the snapshot's "
+        "bytes\n"
+        "between touched pages with as many threads\n"
+        "                                                           1 thread, CPU time           %2d threads, wall "
+        "time\n"
+        "step  changed  >1 step   delta MB    1 / of bits/ch   encode apply  back      GB/s  encode apply  back      "
+        "GB/s\n",
+        ROUNDS, bench.threads);
     uint8_t *data = NULL;
     uint64_t bytes = 0;
     for (int32_t i = 0; i < bench.steps; i++) {

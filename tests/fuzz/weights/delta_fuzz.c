@@ -16,17 +16,18 @@ static void fill(uint16_t *weights, uint64_t elements) {
         weights[i] = (uint16_t)(i * 2654435761u >> 11);
 }
 
-/* The result that these changes lead to, by applying them where no digest is checked: block by block. Zero: refused. */
+/* The result that these changes lead to, by applying them where no digest is checked: block by block. False: refused. */
 static bool find_result(const struct delta *delta, uint16_t *weights, struct digest *out_result) {
     static struct delta_changes scratch;
     const uint8_t *at = delta->first;
     for (uint64_t b = 0; b < delta->blocks; b++) {
-        uint64_t first = b * DELTA_BLOCK;
+        uint16_t *block = weights + b * DELTA_BLOCK;
         uint32_t bytes = delta_block_bytes(delta, b), elements = delta_block_elements(delta->elements, b);
-        if (bytes && delta_block_decode(at, bytes, elements, weights + first, scratch.at, scratch.step, &scratch.count))
+        scratch.count = 0;
+        if (bytes && delta_block_decode(at, bytes, elements, scratch.at, scratch.step, &scratch.count))
             return false;
-        if (bytes)
-            delta_changes_apply(scratch.at, scratch.step, scratch.count, first, false, weights + first);
+        for (uint32_t i = 0; i < scratch.count; i++)
+            block[scratch.at[i]] = (uint16_t)(block[scratch.at[i]] + scratch.step[i]);
         at += bytes;
     }
     *out_result = content_digest(weights, 0, delta->elements * sizeof *weights);
@@ -34,14 +35,10 @@ static bool find_result(const struct delta *delta, uint16_t *weights, struct dig
 }
 
 /* The same as a chain there and back in one: it is decoded and merged to no change at all, and refused when it alone is. */
-static void there_and_back(const struct delta *known, uint8_t *data, uint64_t bytes, bool whole, uint16_t *weights) {
-    struct delta_header {
-        struct digest base, result;
-    } header = {known->base, known->result};
+static void there_and_back(const struct delta *known, uint8_t *data, bool whole, uint16_t *weights) {
     struct chain chain = {.to = known->base, .hop_count = 2};
-    memcpy(data + DELTA_HEADER_BYTES - sizeof header, &header, sizeof header);
-    chain.hops[0] = (struct chain_hop){data, bytes, DELTA_FORWARD};
-    chain.hops[1] = (struct chain_hop){data, bytes, DELTA_BACK};
+    chain.hops[0] = (struct chain_hop){data, known->bytes, DELTA_FORWARD};
+    chain.hops[1] = (struct chain_hop){data, known->bytes, DELTA_BACK};
     struct patch *patch = NULL;
     enum status status = patch_create(&chain, known->base, known->elements, 1, &patch);
     ASSERT((status == STATUS_OK) == whole);
@@ -49,7 +46,14 @@ static void there_and_back(const struct delta *known, uint8_t *data, uint64_t by
     patch_destroy(&patch);
 }
 
-static void apply(const struct delta *delta, uint8_t *data, uint64_t data_bytes) {
+static enum status go(const struct delta *known, uint8_t *data, enum delta_direction direction, uint16_t *weights) {
+    bool back = direction == DELTA_BACK;
+    const struct chain chain = {
+        .to = back ? known->base : known->result, .hop_count = 1, .hops = {{data, known->bytes, direction}}};
+    return chain_apply(&chain, back ? known->result : known->base, known->elements, 1, weights);
+}
+
+static void apply(const struct delta *delta, uint8_t *data) {
     uint64_t bytes = delta->elements * sizeof(uint16_t);
     uint16_t *weights = malloc(bytes + 1), *first = malloc(bytes + 1);
     if (weights != NULL && first != NULL) {
@@ -58,13 +62,17 @@ static void apply(const struct delta *delta, uint8_t *data, uint64_t data_bytes)
         struct delta known = *delta;
         known.base = content_digest(first, 0, bytes);
         bool whole = find_result(&known, weights, &known.result);
+        struct {
+            struct digest base, result;
+        } header = {known.base, known.result};
+        memcpy(data + DELTA_HEADER_BYTES - sizeof header, &header, sizeof header);
         fill(weights, delta->elements);
-        enum status status = delta_apply(&known, DELTA_FORWARD, known.base, known.elements, 1, weights);
+        enum status status = go(&known, data, DELTA_FORWARD, weights);
         ASSERT((status == STATUS_OK) == whole);
         if (status == STATUS_OK)
-            status = delta_apply(&known, DELTA_BACK, known.result, known.elements, 1, weights);
+            status = go(&known, data, DELTA_BACK, weights);
         ASSERT(memcmp(weights, first, bytes) == 0);
-        there_and_back(&known, data, data_bytes, whole, weights);
+        there_and_back(&known, data, whole, weights);
     }
     free(weights);
     free(first);
@@ -79,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     if (bytes > 0)
         memcpy(copy, data, bytes);
     if (delta_open(copy, bytes, &delta) == STATUS_OK && delta.elements <= ELEMENTS_MAX)
-        apply(&delta, copy, bytes);
+        apply(&delta, copy);
     free(copy);
     return 0;
 }
