@@ -13,6 +13,7 @@
 #include "proto/proto.h"
 #include "tests/fault/nth/sweep.h"
 #include "tests/fault/nth/sweeps.h"
+#include "tests/support/actor/whole.h"
 
 #define VERSIONS 2
 #define SAMPLES 2
@@ -20,20 +21,6 @@
 #define FETCHES_MAX 64
 #define TURN_MS 20      /* of the client's time, */
 #define TURNS_MAX 20000 /* each at most a millisecond of ours */
-
-static const struct model_config shape = {.layers = 1,
-                                          .hidden = 64,
-                                          .heads = 1,
-                                          .kv_heads = 1,
-                                          .head_dim = 64,
-                                          .ffn = 64,
-                                          .vocab = 64,
-                                          .max_positions = 64,
-                                          .rope_theta = 10000,
-                                          .rms_eps = 1e-6f,
-                                          .tied = true,
-                                          .bos = -1,
-                                          .eos = -1};
 
 struct actor {
     /* of all points */
@@ -74,11 +61,6 @@ static bool on_control(void *context, const struct message *message) {
     return true;
 }
 
-static void on_weights_open(void *context, const char *endpoint) {
-    (void)context;
-    (void)endpoint;
-}
-
 static bool on_fetch(void *context, const struct message_fetch *fetch) {
     struct actor *a = context;
     if (nth_fails(NTH_SEND))
@@ -86,18 +68,6 @@ static bool on_fetch(void *context, const struct message_fetch *fetch) {
     assert_true(a->fetch_count < FETCHES_MAX);
     a->fetches[a->fetch_count++] = *fetch;
     return true;
-}
-
-static void on_worker(void *context, uint32_t slot, const char *endpoint, const char *key) {
-    (void)context;
-    (void)slot;
-    (void)endpoint;
-    (void)key;
-}
-
-static void on_worker_close(void *context, uint32_t slot) {
-    (void)context;
-    (void)slot;
 }
 
 /* The reward worker: it notes the group and says at once that it was accepted. */
@@ -125,13 +95,7 @@ static enum status on_model_open(void *context, const char *directory, const str
     struct actor *a = context;
     (void)directory;
     *out_elements = a->elements;
-    return engine_open(a->engine, &shape, run->positions_max, run->valid_vocab);
-}
-
-static enum status on_text(void *context, const int32_t *ids, uint32_t count, struct buf *out_text) {
-    (void)context;
-    buf_printf(out_text, "%u ids from %d", count, ids[0]);
-    return STATUS_OK;
+    return engine_open(a->engine, &whole_shape, run->positions_max, run->valid_vocab);
 }
 
 static void on_generate(void *context, const struct message_lease *lease) {
@@ -166,20 +130,7 @@ static void say(struct actor *a, const struct message *message) {
 }
 
 static void welcome(struct actor *a) {
-    struct message message = {.type = MESSAGE_WELCOME};
-    message.welcome = (struct message_welcome){.protocol = PROTOCOL_VERSION,
-                                               .run = text_of("run"),
-                                               .run_id = RUN,
-                                               .config = {5, 6},
-                                               .incarnation = 1,
-                                               .heartbeat_ms = 1000,
-                                               .weights = text_of("ipc:///tmp/w"),
-                                               .same_class = 1,
-                                               .valid_vocab = 64,
-                                               .positions_max = 64};
-    uint32_t count;
-    message.welcome.files = (struct model_file *)(uintptr_t)store_files(a->store, &count);
-    message.welcome.file_count = count;
+    struct message message = whole_welcome(a->store, 1, RUN);
     say(a, &message);
     say(a, &(struct message){.type = MESSAGE_MANIFEST, .manifest = a->delta});
     for (uint32_t v = 0; v < VERSIONS; v++)
@@ -190,30 +141,14 @@ static void welcome(struct actor *a) {
 
 /* A lease that is not held any more is given out again, as after a heartbeat without it. */
 static void give_lease(struct actor *a) {
-    static int32_t prompt[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, stops[] = {5};
-    struct message message = {.type = MESSAGE_LEASE};
-    message.lease = (struct message_lease){.lease = ++a->lease,
-                                           .key = {RUN, WORK_TRAIN, a->version, 0},
-                                           .deadline_ms = 60000,
-                                           .priority = a->version,
-                                           .weights = a->manifests[a->version].weights,
-                                           .version = a->version,
-                                           .config = {5, 6},
-                                           .prompt = prompt,
-                                           .prompt_count = 10,
-                                           .shared_count = 6,
-                                           .samples = SAMPLES,
-                                           .temperature = 1,
-                                           .max_new_tokens = 6,
-                                           .stops = stops,
-                                           .stop_count = 1,
-                                           .seed = 77,
-                                           .grading = {.question_id = text_of("q"),
-                                                       .question = text_of("?"),
-                                                       .set = text_of("s"),
-                                                       .class_label = text_of(""),
-                                                       .rule = text_of("both"),
-                                                       .known_k = -1}};
+    static int32_t prompt[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+    struct message message = {.type = MESSAGE_LEASE, .lease = whole_lease(RUN, 0, &a->manifests[a->version])};
+    message.lease.lease = ++a->lease;
+    message.lease.prompt = prompt;
+    message.lease.prompt_count = 10;
+    message.lease.shared_count = 6;
+    message.lease.samples = SAMPLES;
+    message.lease.max_new_tokens = 6;
     say(a, &message);
 }
 
@@ -285,9 +220,20 @@ static enum status open_actor(struct actor *a) {
                                        .capacity_samples = 8,
                                        .outbox_bytes = 1u << 20,
                                        .cache = a->cache};
-    struct client_actions actions = {
-        a,       on_control,  on_weights_open, on_fetch, on_worker, on_worker_close, on_worker_send, on_model_open,
-        on_text, on_generate, on_cancel,       on_load,  on_stage,  on_patch};
+    struct client_actions actions = {a,
+                                     on_control,
+                                     whole_weights_open,
+                                     on_fetch,
+                                     whole_worker_open,
+                                     whole_worker_close,
+                                     on_worker_send,
+                                     on_model_open,
+                                     whole_text,
+                                     on_generate,
+                                     on_cancel,
+                                     on_load,
+                                     on_stage,
+                                     on_patch};
     return client_create(&settings, &actions, a->now_ms, &a->client);
 }
 
@@ -349,7 +295,7 @@ static void make_weights(struct actor *a) {
     struct device *device;
     struct model *model;
     ASSERT_OK(device_open("cpu", 1, &device));
-    ASSERT_OK(model_create(device, &shape, DTYPE_BF16, 64, 0, &model));
+    ASSERT_OK(model_create(device, &whole_shape, DTYPE_BF16, WHOLE_POSITIONS, 0, &model));
     ASSERT_OK(model_initialise(model, 100, 0.05));
     a->elements = (uint64_t)model->layout->total;
     for (uint32_t v = 0; v < VERSIONS; v++) {
@@ -382,7 +328,7 @@ void an_actor_that_joins_and_answers(void **state) {
     ASSERT_OK(fs_join(a.directory, a.root, "model"));
     ASSERT_OK(fs_join(a.cache, a.root, "cache"));
     ASSERT_OK(fs_make_directories(a.directory));
-    ASSERT_OK(model_config_write(&shape, a.directory));
+    ASSERT_OK(model_config_write(&whole_shape, a.directory));
     ASSERT_OK(store_create(&a.store));
     ASSERT_OK(store_open_files(a.store, a.directory));
     make_weights(&a);

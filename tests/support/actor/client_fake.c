@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "common/base/log.h"
+#include "tests/support/actor/whole.h"
 
 static char root[] = "/tmp/candor-client-test-XXXXXX";
 static char model_directory[PATH_BYTES], cache[PATH_BYTES];
@@ -169,20 +170,9 @@ enum status control(const struct message *message) {
 }
 
 void welcome_as(uint64_t hub, uint64_t run) {
-    struct message message = {.type = MESSAGE_WELCOME};
-    message.welcome = (struct message_welcome){.protocol = PROTOCOL_VERSION,
-                                               .run = text_of("run"),
-                                               .run_id = run,
-                                               .config = {5, 6},
-                                               .incarnation = hub,
-                                               .heartbeat_ms = 1000,
-                                               .weights = text_of("ipc:///tmp/w"),
-                                               .same_class = 1,
-                                               .valid_vocab = 90,
-                                               .positions_max = 256};
-    uint32_t count;
-    message.welcome.files = (struct model_file *)(uintptr_t)store_files(fake.store, &count);
-    message.welcome.file_count = count;
+    struct message message = whole_welcome(fake.store, hub, run);
+    message.welcome.valid_vocab = 90;
+    message.welcome.positions_max = 256;
     ASSERT_OK(control(&message));
 }
 

@@ -14,6 +14,7 @@
 #include "common/base/rng.h"
 #include "common/weights/store.h"
 #include "proto/proto.h"
+#include "tests/support/actor/whole.h"
 
 #define ACTORS 2
 #define STEPS 3 /* step k is answered by version k */
@@ -21,21 +22,9 @@
 #define SAMPLES 6
 #define NEW_TOKENS 60
 #define RUN 900u
-#define SEEDS_MAX 400 /* parking needs a busy actor when a more urgent lease comes: on a busy machine a seed in ten has it */
+#define SEEDS_MAX                                                                                                      \
+    400 /* parking needs a busy actor when a more urgent lease comes: on a busy machine a seed in ten has it */
 
-static const struct model_config tiny = {.layers = 1,
-                                         .hidden = 64,
-                                         .heads = 1,
-                                         .kv_heads = 1,
-                                         .head_dim = 64,
-                                         .ffn = 64,
-                                         .vocab = 64,
-                                         .max_positions = 128,
-                                         .rope_theta = 10000,
-                                         .rms_eps = 1e-6f,
-                                         .tied = true,
-                                         .bos = -1,
-                                         .eos = -1};
 static char root[] = "/tmp/candor-churn-test-XXXXXX";
 static char model_directory[PATH_BYTES], cache[PATH_BYTES];
 static uint64_t elements;
@@ -79,37 +68,23 @@ static uint32_t dice(uint32_t bound) {
 
 /* ---- what a slot asks ---- */
 
-static int32_t prompts[QUESTIONS][48], stops[] = {5};
+static int32_t prompts[QUESTIONS][48];
 
 static struct message_lease make_lease(uint32_t step, uint32_t q) {
-    return (struct message_lease){.key = {RUN, WORK_TRAIN, step, q},
-                                  .deadline_ms = 60000,
-                                  .priority = step,
-                                  .weights = manifests[step].weights,
-                                  .version = step,
-                                  .config = {5, 6},
-                                  .prompt = prompts[q],
-                                  .prompt_count = 12 + 3 * q,
-                                  .shared_count = 10,
-                                  .samples = SAMPLES,
-                                  .temperature = 1,
-                                  .max_new_tokens = NEW_TOKENS,
-                                  .stops = stops,
-                                  .stop_count = 1,
-                                  .seed = 77,
-                                  .grading = {.question_id = text_of("q"),
-                                              .question = text_of("?"),
-                                              .set = text_of("s"),
-                                              .class_label = text_of(""),
-                                              .rule = text_of("both"),
-                                              .known_k = -1}};
+    struct message_lease lease = whole_lease(RUN, q, &manifests[step]);
+    lease.prompt = prompts[q];
+    lease.prompt_count = 12 + 3 * q;
+    lease.shared_count = 10;
+    lease.samples = SAMPLES;
+    lease.max_new_tokens = NEW_TOKENS;
+    return lease;
 }
 
 static void make_reference(struct device *device, uint32_t step) {
     struct model *model;
     struct generator *generator;
     struct generator_limits limits = {64, 256, 8192, 8};
-    ASSERT_OK(model_create(device, &tiny, DTYPE_BF16, 128, 0, &model));
+    ASSERT_OK(model_create(device, &whole_shape, DTYPE_BF16, WHOLE_POSITIONS, 0, &model));
     ASSERT_OK(model_initialise(model, 100, 0.05));
     elements = (uint64_t)model->layout->total;
     for (uint64_t i = step; step && i < elements; i += 20 + step) /* few, by much: answers differ, deltas are short */
@@ -130,8 +105,8 @@ static void make_reference(struct device *device, uint32_t step) {
                                              .temperature = 1,
                                              .top_p = 1,
                                              .max_new_tokens = NEW_TOKENS,
-                                             .stops = stops,
-                                             .stop_count = 1,
+                                             .stops = lease.stops,
+                                             .stop_count = lease.stop_count,
                                              .key = {.seed = 77, .step = step, .slot = q, .stream = WORK_TRAIN}};
         ASSERT_OK(generator_submit(generator, &request));
         for (bool busy = true; busy;)
@@ -170,28 +145,11 @@ static bool on_control(void *context, const struct message *message) {
     return true;
 }
 
-static void on_weights_open(void *context, const char *endpoint) {
-    (void)context;
-    (void)endpoint;
-}
-
 static bool on_fetch(void *context, const struct message_fetch *fetch) {
     struct actor *actor = context;
     if (dice(20) && actor->fetch_count < 1024) /* one in twenty is lost */
         actor->fetches[actor->fetch_count++] = *fetch;
     return true;
-}
-
-static void on_worker(void *context, uint32_t slot, const char *endpoint, const char *key) {
-    (void)context;
-    (void)slot;
-    (void)endpoint;
-    (void)key;
-}
-
-static void on_worker_close(void *context, uint32_t slot) {
-    (void)context;
-    (void)slot;
 }
 
 static bool on_worker_send(void *context, uint32_t slot, const void *frame, size_t bytes) {
@@ -220,13 +178,7 @@ static enum status on_model_open(void *context, const char *directory, const str
     struct actor *actor = context;
     (void)directory;
     *out_elements = elements;
-    return engine_open(actor->engine, &tiny, run->positions_max, run->valid_vocab);
-}
-
-static enum status on_text(void *context, const int32_t *ids, uint32_t count, struct buf *out_text) {
-    (void)context;
-    buf_printf(out_text, "%u ids from %d", count, ids[0]);
-    return STATUS_OK;
+    return engine_open(actor->engine, &whole_shape, run->positions_max, run->valid_vocab);
 }
 
 static void on_generate(void *context, const struct message_lease *lease) {
@@ -265,20 +217,8 @@ static void say(struct actor *actor, const struct message *message) {
 }
 
 static void join(struct actor *actor) {
-    struct message message = {.type = MESSAGE_WELCOME};
-    message.welcome = (struct message_welcome){.protocol = PROTOCOL_VERSION,
-                                               .run = text_of("run"),
-                                               .run_id = RUN,
-                                               .config = {5, 6},
-                                               .incarnation = 1,
-                                               .heartbeat_ms = 50,
-                                               .weights = text_of("ipc:///tmp/w"),
-                                               .same_class = 1,
-                                               .valid_vocab = 64,
-                                               .positions_max = 128};
-    uint32_t count;
-    message.welcome.files = (struct model_file *)(uintptr_t)store_files(store, &count);
-    message.welcome.file_count = count;
+    struct message message = whole_welcome(store, 1, RUN);
+    message.welcome.heartbeat_ms = 50;
     say(actor, &message);
     for (int v = 1; v < STEPS; v++) {
         message = (struct message){.type = MESSAGE_MANIFEST, .manifest = deltas[v]};
@@ -300,18 +240,17 @@ static void start(struct actor *actor) {
     struct engine_settings engine = {
         .device = "cpu", .threads = 1, .in_flight = 16, .kv_tokens = 1024 + 32 * (int64_t)dice(20), .groups_max = 64};
     ASSERT_OK(engine_start(&engine, &actor->engine));
-    struct client_settings settings = {
-        .name = text_of("a"),
-        .host = text_of("h"),
-        .incarnation = actor->incarnation,
-        .pid = 1,
-        .fingerprint = engine_fingerprint(actor->engine),
-        .capacity_samples = 32,
-        .outbox_bytes = 1u << 20,
-        .cache = cache};
-    struct client_actions actions = {actor,           on_control,     on_weights_open, on_fetch, on_worker,
-                                     on_worker_close, on_worker_send, on_model_open,   on_text,  on_generate,
-                                     on_cancel,       on_load,        on_stage,        on_patch};
+    struct client_settings settings = {.name = text_of("a"),
+                                       .host = text_of("h"),
+                                       .incarnation = actor->incarnation,
+                                       .pid = 1,
+                                       .fingerprint = engine_fingerprint(actor->engine),
+                                       .capacity_samples = 32,
+                                       .outbox_bytes = 1u << 20,
+                                       .cache = cache};
+    struct client_actions actions = {
+        actor,         on_control, whole_weights_open, on_fetch,  whole_worker_open, whole_worker_close, on_worker_send,
+        on_model_open, whole_text, on_generate,        on_cancel, on_load,           on_stage,           on_patch};
     ASSERT_OK(client_create(&settings, &actions, clock_boot_ms(), &actor->client));
 }
 
@@ -463,7 +402,7 @@ static void bits_survive_churn(void **state) {
     memset(&sim, 0, sizeof sim);
     uint64_t seed = 0;
     while (seed < SEEDS_MAX && (sim.duplicates < 10 || sim.kills < 5 || sim.parked < 5 || sim.revokes < 10 ||
-                         sim.patches < 20 || sim.unpatched < 2))
+                                sim.patches < 20 || sim.unpatched < 2))
         run_once(seed++);
     printf("%d runs: %u leases, %u duplicates, %u kills, %u loads, %u patches, %u refused, %u parked, "
            "%u revokes\n",
@@ -479,8 +418,9 @@ int main(void) {
         return 1;
     snprintf(model_directory, sizeof model_directory, "%s/model", root);
     snprintf(cache, sizeof cache, "%s/cache", root);
-    if (fs_make_directories(model_directory) != STATUS_OK || model_config_write(&tiny, model_directory) != STATUS_OK ||
-        store_create(&store) != STATUS_OK || store_open_files(store, model_directory) != STATUS_OK)
+    if (fs_make_directories(model_directory) != STATUS_OK ||
+        model_config_write(&whole_shape, model_directory) != STATUS_OK || store_create(&store) != STATUS_OK ||
+        store_open_files(store, model_directory) != STATUS_OK)
         return 1;
     for (uint32_t q = 0; q < QUESTIONS; q++)
         for (uint32_t i = 0; i < 48; i++) {

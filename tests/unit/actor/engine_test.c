@@ -9,22 +9,9 @@
 #include "common/base/clock.h"
 #include "common/model/parameters.h"
 #include "common/weights/content.h"
+#include "tests/support/actor/whole.h"
 
 #define VERSIONS 2
-
-static const struct model_config tiny = {.layers = 1,
-                                         .hidden = 64,
-                                         .heads = 1,
-                                         .kv_heads = 1,
-                                         .head_dim = 64,
-                                         .ffn = 64,
-                                         .vocab = 64,
-                                         .max_positions = 128,
-                                         .rope_theta = 10000,
-                                         .rms_eps = 1e-6f,
-                                         .tied = true,
-                                         .bos = -1,
-                                         .eos = -1};
 
 static struct engine *engine;
 static uint16_t *weights[VERSIONS];
@@ -35,7 +22,7 @@ static void make_versions(void) {
     struct device *device;
     struct model *model;
     ASSERT_OK(device_open("cpu", 1, &device));
-    ASSERT_OK(model_create(device, &tiny, DTYPE_BF16, 128, 0, &model));
+    ASSERT_OK(model_create(device, &whole_shape, DTYPE_BF16, WHOLE_POSITIONS, 0, &model));
     ASSERT_OK(model_initialise(model, 100, 0.05));
     elements = (uint64_t)model->layout->total;
     for (uint32_t v = 0; v < VERSIONS; v++) {
@@ -77,7 +64,7 @@ static void open_engine(void) {
     ASSERT_OK(engine_start(&settings, &engine));
     while (!atomic_load(&standing))
         usleep(1000);
-    ASSERT_OK(engine_open(engine, &tiny, 128, 0));
+    ASSERT_OK(engine_open(engine, &whole_shape, 128, 0));
 }
 
 static void load(uint32_t version) {

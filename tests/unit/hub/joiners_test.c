@@ -15,6 +15,7 @@
 #include "common/weights/sync.h"
 #include "proto/proto.h"
 #include "tests/support/hub/fake.h"
+#include "tests/support/hub/peer.h"
 
 #define READERS 10
 #define SLOW 2
@@ -24,7 +25,6 @@
 #define GREEDY_FETCHES 60 /* each of all chunks: 720 MB */
 /* What one peer's pipe holds (server.c), and a chunk in the making. */
 #define PEER_BYTES_MAX (17ull << 20)
-#define WAIT_MS 20000 /* far above what is needed; nothing is timed */
 
 static char directory[64], control[128], weights[128];
 static uint16_t elements[ELEMENTS];
@@ -110,29 +110,11 @@ static void ask_without_reading(void) {
 
 /* ---- the learner ---- */
 
-static void *connect_to(const char *endpoint) {
-    void *socket;
-    struct socket_settings settings = {
-        .name = "test", .endpoint = endpoint, .frame_bytes_max = FRAME_BYTES_MAX, .messages_max = 100};
-    ASSERT_OK(socket_connect(transport, &settings, &socket));
-    return socket;
-}
-
-static void say(void *socket, const struct message *message) {
-    struct buf frame = {0};
-    enum status status = STATUS_AGAIN;
-    ASSERT_OK(proto_encode(message, &frame));
-    for (int i = 0; i < WAIT_MS && (status = socket_send(socket, frame.data, frame.bytes)) == STATUS_AGAIN; i++)
-        usleep(1000);
-    ASSERT_OK(status);
-    buf_deinit(&frame);
-}
-
 /* The next message of that type; it lies in arena. */
 static struct message expect(void *socket, enum message_type type) {
     struct socket_frame frame = {0};
     struct message message = {.type = MESSAGE_TYPE_COUNT};
-    for (int i = 0; i < WAIT_MS && message.type != type; i++) {
+    for (int i = 0; i < PEER_WAIT_MS && message.type != type; i++) {
         if (socket_receive(socket, &frame) != STATUS_OK) {
             usleep(1000);
             continue;
@@ -178,10 +160,10 @@ static void train_step(uint32_t step) {
     struct message lease = expect(actor, MESSAGE_LEASE);
     struct message_group group = fake_group(&lease.lease, 1, &arena);
     struct message scored = fake_scored(&group, 900, &arena);
-    say(worker, &scored);
+    peer_send(worker, &scored);
     assert_int_equal(expect(worker, MESSAGE_ANSWER).answer.outcome, OUTCOME_ACCEPTED);
     struct completed_work *completed;
-    ASSERT_OK(hub_server_take(server, WORK_TRAIN, step, WAIT_MS, &completed));
+    ASSERT_OK(hub_server_take(server, WORK_TRAIN, step, PEER_WAIT_MS, &completed));
     completed_work_free(&completed);
 }
 
@@ -245,13 +227,13 @@ static void ten_join_and_training_goes_on(void **state) {
     start_readers();
     start_server(config);
     ASSERT_OK(publish(0));
-    actor = connect_to(control);
-    worker = connect_to(control);
+    actor = peer_connect(transport, control);
+    worker = peer_connect(transport, control);
     struct message hello = fake_hello(ROLE_REWARD, 900, 0);
-    say(worker, &hello);
+    peer_send(worker, &hello);
     expect(worker, MESSAGE_WELCOME);
     hello = fake_hello(ROLE_ACTOR, 1, 100);
-    say(actor, &hello);
+    peer_send(actor, &hello);
     expect(actor, MESSAGE_WELCOME);
     uint64_t before = resident_bytes(), most = before;
     char byte;

@@ -10,8 +10,7 @@
 #include "common/transport/socket.h"
 #include "proto/proto.h"
 #include "tests/support/hub/fake.h"
-
-#define WAIT_MS 10000 /* far above what is needed; nothing is timed */
+#include "tests/support/hub/peer.h"
 
 static char directory[64], control[128], weights[128];
 static struct run_config *config;
@@ -53,22 +52,7 @@ static int tear_down(void **state) {
 }
 
 static void *connect_to(const char *endpoint) {
-    void *socket = NULL;
-    struct socket_settings settings = {
-        .name = "test", .endpoint = endpoint, .frame_bytes_max = FRAME_BYTES_MAX, .messages_max = 100};
-    ASSERT_OK(socket_connect(transport, &settings, &socket));
-    sockets[socket_count++] = socket;
-    return socket;
-}
-
-static void send_message(void *socket, const struct message *message) {
-    struct buf frame = {0};
-    enum status status = STATUS_AGAIN;
-    ASSERT_OK(proto_encode(message, &frame));
-    for (int i = 0; i < WAIT_MS && (status = socket_send(socket, frame.data, frame.bytes)) == STATUS_AGAIN; i++)
-        poll(NULL, 0, 1);
-    ASSERT_OK(status);
-    buf_deinit(&frame);
+    return sockets[socket_count++] = peer_connect(transport, endpoint);
 }
 
 /* The next message of that type; others are passed over. It lies in arena. */
@@ -87,7 +71,7 @@ static struct message expect(void *socket, enum message_type type) {
                 return message;
             }
         }
-        poll_wait(&set, WAIT_MS / 100);
+        poll_wait(&set, PEER_WAIT_MS / 100);
     }
     fail_msg("no %s came", message_name(type));
     return message;
@@ -133,26 +117,26 @@ static void work_goes_out_and_comes_back_in_slot_order(void **state) {
     struct completed_work *work = NULL;
     void *actor = connect_to(control), *worker = connect_to(control);
     struct message message = fake_hello(ROLE_REWARD, 900, 0), lease[3];
-    send_message(worker, &message);
+    peer_send(worker, &message);
     expect(worker, MESSAGE_WELCOME);
     ASSERT_OK(publish(0));
     ASSERT_OK(offer(0, 3, 0));
     ASSERT_FAILS(STATUS_EXISTS, offer(0, 3, 0));
     assert_int_equal(hub_server_take(server, WORK_TRAIN, 0, 0, &work), STATUS_TIMEOUT);
     message = fake_hello(ROLE_ACTOR, 1, 100);
-    send_message(actor, &message);
+    peer_send(actor, &message);
     for (int i = 0; i < 3; i++)
         lease[i] = expect(actor, MESSAGE_LEASE);
     for (int i = 2; i >= 0; i--) { /* the last one first */
         struct message_group group = fake_group(&lease[i].lease, 1, &arena);
         message = fake_scored(&group, 900, &arena);
-        send_message(worker, &message);
-        send_message(worker, &message);
+        peer_send(worker, &message);
+        peer_send(worker, &message);
         assert_int_equal(expect(worker, MESSAGE_ANSWER).answer.outcome, OUTCOME_ACCEPTED);
         assert_int_equal(expect(worker, MESSAGE_ANSWER).answer.outcome, OUTCOME_DUPLICATE);
         assert_int_equal(hub_server_filled(server, WORK_TRAIN, 0), 3 - i);
     }
-    ASSERT_OK(hub_server_take(server, WORK_TRAIN, 0, WAIT_MS, &work));
+    ASSERT_OK(hub_server_take(server, WORK_TRAIN, 0, PEER_WAIT_MS, &work));
     assert_int_equal(work->group_count, 3);
     for (uint32_t i = 0; i < 3; i++) {
         struct message_group group = fake_group(&lease[i].lease, 1, &arena);
@@ -173,7 +157,7 @@ static void weights_are_served_until_retired(void **state) {
     ASSERT_OK(publish(1));
     struct message fetch = {.type = MESSAGE_FETCH,
                             .fetch = {.kind = FETCH_SNAPSHOT, .object = fake_weights(1), .count = 2}};
-    send_message(fetcher, &fetch);
+    peer_send(fetcher, &fetch);
     for (uint32_t i = 0; i < 2; i++) {
         struct message message = expect(fetcher, MESSAGE_CHUNK);
         assert_int_equal(message.chunk.index, i);
@@ -184,7 +168,7 @@ static void weights_are_served_until_retired(void **state) {
     ASSERT_OK(publish(2));
     ASSERT_OK(hub_server_retire_below(server, 2));
     assert_int_equal(released, 1);
-    send_message(fetcher, &fetch);
+    peer_send(fetcher, &fetch);
     assert_true(digest_equal(expect(fetcher, MESSAGE_GONE).gone.object, fake_weights(1)));
 }
 
@@ -195,17 +179,17 @@ static void a_snapshot_that_is_read_outlives_its_retirement(void **state) {
     ASSERT_OK(publish(1));
     struct message fetch = {.type = MESSAGE_FETCH,
                             .fetch = {.kind = FETCH_SNAPSHOT, .object = fake_weights(1), .count = 1}};
-    send_message(fetcher, &fetch);
+    peer_send(fetcher, &fetch);
     assert_int_equal(expect(fetcher, MESSAGE_CHUNK).chunk.index, 0);
     ASSERT_OK(publish(2));
     ASSERT_OK(hub_server_retire_below(server, 2));
     assert_int_equal(released, 0);
     fetch.fetch.first = 1;
-    send_message(fetcher, &fetch);
+    peer_send(fetcher, &fetch);
     assert_int_equal(expect(fetcher, MESSAGE_CHUNK).chunk.index, 1);
     fetch.fetch.object = fake_weights(2); /* one at a time */
     fetch.fetch.first = 0;
-    send_message(fetcher, &fetch);
+    peer_send(fetcher, &fetch);
     expect(fetcher, MESSAGE_CHUNK);
     ASSERT_OK(publish(3));
     ASSERT_OK(hub_server_retire_below(server, 3));
@@ -226,7 +210,7 @@ static void equal_versions_share_their_content(void **state) {
     ASSERT_OK(hub_server_retire_below(server, 6));
     assert_int_equal(released, 1);
     struct message fetch = {.type = MESSAGE_FETCH, .fetch = {.object = fake_weights(5), .count = 1}};
-    send_message(fetcher, &fetch);
+    peer_send(fetcher, &fetch);
     assert_int_equal(expect(fetcher, MESSAGE_CHUNK).chunk.bytes, 16);
 }
 
@@ -235,10 +219,10 @@ static void rubbish_is_counted_and_status_is_answered(void **state) {
     struct buf text = {0};
     void *operator= connect_to(control);
     struct message message = {.type = MESSAGE_STATUS_REQUEST};
-    send_message(operator, & message);
+    peer_send(operator, & message);
     ASSERT_OK(socket_send(operator, "\xdd\x05\xf5\xe1\x00", 5));
     assert_non_null(strstr(expect(operator, MESSAGE_STATUS_REPLY).status_reply.json.data, "\"run\":\"test\""));
-    send_message(operator, & message);
+    peer_send(operator, & message);
     assert_non_null(strstr(expect(operator, MESSAGE_STATUS_REPLY).status_reply.json.data, "\"malformed\":1"));
     struct hub_counts counts;
     ASSERT_OK(hub_server_counters(server, &counts, &text));
@@ -260,14 +244,14 @@ static void a_question_that_nobody_survives_ends_the_run(void **state) {
         char name[] = {'a', (char)('0' + i), '\0'};
         struct message message = fake_hello(ROLE_ACTOR, i, 100);
         message.hello.name = text_of(name);
-        send_message(actor, &message);
+        peer_send(actor, &message);
         uint64_t lease = expect(actor, MESSAGE_LEASE).lease.lease;
         message = (struct message){
             .type = MESSAGE_GIVE_BACK,
             .give_back = {.leases = &lease, .lease_count = 1, .reason = text_of("too long"), .fault = 1}};
-        send_message(actor, &message);
+        peer_send(actor, &message);
     }
-    ASSERT_FAILS(STATUS_RUN_FAILED, hub_server_take(server, WORK_TRAIN, 0, WAIT_MS, &work));
+    ASSERT_FAILS(STATUS_RUN_FAILED, hub_server_take(server, WORK_TRAIN, 0, PEER_WAIT_MS, &work));
     assert_non_null(strstr(status_message(), "slot_stuck: stream=1 step=0 slot=0"));
 }
 
@@ -278,9 +262,9 @@ static void withdrawn_work_and_an_interrupt_end_a_wait(void **state) {
     ASSERT_OK(offer(0, 1, 0));
     ASSERT_OK(offer(1, 1, 0));
     hub_server_withdraw(server, WORK_TRAIN, 0);
-    ASSERT_FAILS(STATUS_NOT_FOUND, hub_server_take(server, WORK_TRAIN, 0, WAIT_MS, &work));
+    ASSERT_FAILS(STATUS_NOT_FOUND, hub_server_take(server, WORK_TRAIN, 0, PEER_WAIT_MS, &work));
     hub_server_interrupt(server);
-    ASSERT_FAILS(STATUS_INTERRUPTED, hub_server_take(server, WORK_TRAIN, 1, WAIT_MS, &work));
+    ASSERT_FAILS(STATUS_INTERRUPTED, hub_server_take(server, WORK_TRAIN, 1, PEER_WAIT_MS, &work));
 }
 
 static void a_second_hub_at_the_same_endpoint_is_refused(void **state) {
@@ -323,7 +307,7 @@ static void actors_are_told_the_advertised_address_of_the_weights(void **state) 
     ASSERT_OK(hub_server_start(&settings, &second));
     void *actor = connect_to(other_control);
     struct message hello = fake_hello(ROLE_ACTOR, 1, 100);
-    send_message(actor, &hello);
+    peer_send(actor, &hello);
     assert_string_equal(expect(actor, MESSAGE_WELCOME).welcome.weights.data, "tcp://*:15556");
     hub_server_stop(&second, 0, "test over");
 }
@@ -332,7 +316,7 @@ static void peers_are_told_bye_at_the_end(void **state) {
     (void)state;
     void *actor = connect_to(control);
     struct message message = fake_hello(ROLE_ACTOR, 1, 100);
-    send_message(actor, &message);
+    peer_send(actor, &message);
     expect(actor, MESSAGE_WELCOME);
     released = 0;
     ASSERT_OK(publish(3));
