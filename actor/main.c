@@ -235,10 +235,7 @@ static void wait_for_something(struct actor *self, bool more) {
 static void say_state(struct actor *self, int64_t now_ms) {
     char state[256];
     client_state(self->client, now_ms, state, sizeof state);
-    if (client_in_touch(self->client))
-        daemon_status(self->daemon, "%s", state);
-    else
-        daemon_status(self->daemon, "%s; net.learner = %s", state, self->control_endpoint);
+    daemon_state(self->daemon, state, client_in_touch(self->client) ? NULL : self->control_endpoint);
 }
 
 static void loop(struct actor *self) {
@@ -334,9 +331,9 @@ static enum status open_client(struct actor *self) {
         .outbox_bytes = (uint64_t)self->config->actor_outbox_bytes,
         .cache = self->cache,
     };
-    struct client_actions actions = {self,        send_control, open_weights, send_fetch, open_worker, close_worker,
-                                     send_worker, open_model,   text_of_ids,  generate,   cancel,      load,
-                                     stage,       patch};
+    struct client_actions actions = {self,         send_control, open_weights, send_fetch,  open_worker,
+                                     close_worker, send_worker,  open_model,   text_of_ids, generate,
+                                     cancel,       load,         stage,        patch};
     return client_create(&settings, &actions, clock_boot_ms(), &self->client);
 }
 

@@ -247,21 +247,9 @@ static void *thread_main(void *argument) {
     }
 }
 
-static enum status remove_parts(const char *parent) {
-    struct fs_list list;
-    TRY(fs_list_directory(parent, &list));
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
-        char path[PATH_BYTES];
-        size_t bytes = strlen(list.names[i]), tail = strlen(CHECKPOINT_PART);
-        if (bytes <= tail || strcmp(list.names[i] + bytes - tail, CHECKPOINT_PART) != 0)
-            continue;
-        status = fs_join(path, parent, list.names[i]);
-        if (status == STATUS_OK)
-            status = fs_remove_tree(path);
-    }
-    fs_list_free(&list);
-    return status;
+static bool is_part(const char *name) {
+    size_t bytes = strlen(name), tail = strlen(CHECKPOINT_PART);
+    return bytes > tail && strcmp(name + bytes - tail, CHECKPOINT_PART) == 0;
 }
 
 enum status checkpointer_open(const struct checkpointer_settings *settings, struct checkpointer **out_checkpointer) {
@@ -281,7 +269,7 @@ enum status checkpointer_open(const struct checkpointer_settings *settings, stru
     if (status == STATUS_OK)
         status = fs_remove_temporaries(c->parent);
     if (status == STATUS_OK)
-        status = remove_parts(c->parent);
+        status = fs_remove_matching(c->parent, is_part);
     if (status == STATUS_OK && pthread_create(&c->thread, NULL, thread_main, c) != 0)
         status = fail(STATUS_NO_MEMORY, "checkpoints: no memory for a thread");
     if (status != STATUS_OK) {

@@ -121,27 +121,17 @@ static enum status take_config(const struct run_directory *directory, const stru
     return begun ? compare_config(path, config) : run_directory_keep_config(directory, config);
 }
 
-/* What steps and versions left there; what others put beside it (a knowledge map, an evaluation of the base model) stays. */
-static enum status remove_steps(const struct run_directory *directory, const char *name) {
-    char folder[PATH_BYTES], path[PATH_BYTES];
-    struct fs_list list;
-    TRY(fs_join(folder, directory->path, name));
-    TRY(fs_list_directory(folder, &list));
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
-        if (strncmp(list.names[i], "step-", strlen("step-")) != 0)
-            continue;
-        status = fs_join(path, folder, list.names[i]);
-        if (status == STATUS_OK)
-            status = fs_remove_tree(path);
-    }
-    fs_list_free(&list);
-    return status;
+/* Left there by steps and versions; what others put beside it (a knowledge map, an evaluation of the base model) stays. */
+static bool is_of_a_step(const char *name) {
+    return strncmp(name, "step-", strlen("step-")) == 0;
 }
 
 enum status run_directory_begin_anew(struct run_directory *directory) {
-    TRY(remove_steps(directory, "eval"));
-    TRY(remove_steps(directory, "rollouts"));
+    char folder[PATH_BYTES];
+    TRY(fs_join(folder, directory->path, "eval"));
+    TRY(fs_remove_matching(folder, is_of_a_step));
+    TRY(fs_join(folder, directory->path, "rollouts"));
+    TRY(fs_remove_matching(folder, is_of_a_step));
     directory->rollout_bytes = 0;
     return STATUS_OK;
 }

@@ -75,10 +75,7 @@ static bool take_groups(struct daemon_reward *self) {
 static void say_state(struct daemon_reward *self, int64_t now_ms) {
     char state[256];
     worker_state(self->worker, now_ms, state, sizeof state);
-    if (worker_ready(self->worker))
-        daemon_status(self->daemon, "%s", state);
-    else
-        daemon_status(self->daemon, "%s; net.learner = %s", state, self->learner);
+    daemon_state(self->daemon, state, worker_ready(self->worker) ? NULL : self->learner);
 }
 
 static void loop(struct daemon_reward *self, int64_t drain_ms) {

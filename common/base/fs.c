@@ -324,12 +324,16 @@ static bool is_left_over(const char *name) {
 }
 
 enum status fs_remove_temporaries(const char *directory) {
+    return fs_remove_matching(directory, is_left_over);
+}
+
+enum status fs_remove_matching(const char *directory, bool (*matches)(const char *name)) {
     struct fs_list list;
     TRY(fs_list_directory(directory, &list));
     enum status status = STATUS_OK;
     for (size_t i = 0; i < list.count && status == STATUS_OK; i++) {
         char path[PATH_BYTES];
-        if (!is_left_over(list.names[i]))
+        if (!matches(list.names[i]))
             continue;
         status = fs_join(path, directory, list.names[i]);
         if (status == STATUS_OK)

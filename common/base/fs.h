@@ -37,6 +37,8 @@ enum status fs_sync_directory(const char *path);
 enum status fs_sync_file(const char *path);
 /* Remove from a directory the temporary files of fs_write_atomic whose process is gone. */
 enum status fs_remove_temporaries(const char *directory);
+/* What is in the directory, files and trees, by its name. */
+enum status fs_remove_matching(const char *directory, bool (*matches)(const char *name));
 /* Makes <path>.part, to be filled and then put into place by fs_move_directory, so that nobody sees half of it; what an earlier
  * process left there goes. Asked before long work, it also says whether path can be written. STATUS_EXISTS when path is there and
  * not an empty directory. */

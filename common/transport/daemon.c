@@ -232,6 +232,13 @@ void daemon_status(struct daemon *daemon, const char *format, ...) {
     sd_notifyf(0, "STATUS=%s", text);
 }
 
+void daemon_state(struct daemon *daemon, const char *state, const char *silent_learner) {
+    if (silent_learner)
+        daemon_status(daemon, "%s; net.learner = %s", state, silent_learner);
+    else
+        daemon_status(daemon, "%s", state);
+}
+
 int daemon_thread(struct daemon *daemon, const char *name) {
     ASSERT(daemon->thread_count < DAEMON_THREADS_MAX);
     daemon->pulses[daemon->thread_count].name = name;

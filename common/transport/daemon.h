@@ -45,6 +45,8 @@ bool daemon_stopping(struct daemon *daemon);
 void daemon_ready(struct daemon *daemon);
 /* What it is doing or waiting for, in words; sent when it changed. What begins with "waiting" is logged once it lasts. */
 void daemon_status(struct daemon *daemon, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The state of a learner's peer, with the learner's address where that is silent; NULL: it is not. */
+void daemon_state(struct daemon *daemon, const char *state, const char *silent_learner);
 /* A thread that must go on: *out_thread is what daemon_beat wants. Register before the thread starts. */
 int daemon_thread(struct daemon *daemon, const char *name);
 /* The thread got around its loop once. Wait-free. */
